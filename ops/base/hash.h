@@ -1,0 +1,13 @@
+#pragma once
+// xxh3-64, the one hash of ids that stand in results and files.
+
+#include "ops/base/linkage.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+C_BEGIN
+
+uint64_t hash_bytes(const void *data, size_t bytes);
+
+C_END

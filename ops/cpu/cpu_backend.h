@@ -1,0 +1,26 @@
+#pragma once
+// The backend that runs on this machine's processor, in f32. Operators run at once, inside the
+// call; a team of threads shares each one. Bits depend on neither threads nor instruction set.
+
+#include "ops/backend.h"
+
+// The longest tile of a scan; divides CHUNK_TOKENS.
+#define CPU_TILE_TOKENS 64
+
+struct cpu_backend_settings {
+    int64_t threads;       // 0: the cores this process may use
+    const char *isa;       // "auto" (NULL is the same), or a name of cpu_isa_list
+    int64_t window_tokens; // 0: the default; else a multiple of CPU_TILE_TOKENS
+};
+
+// Owns:   the caller closes it through its table.
+// Errors: USAGE (an instruction set this machine lacks, a window that is no whole number of
+//         tiles), NO_MEMORY, UNEXPECTED (no thread could be started).
+enum status cpu_backend_open(const struct cpu_backend_settings *settings, struct backend **opened);
+
+// The instruction sets this machine can run, best first; the last is always "scalar". Writes up to
+// `most` names and returns how many there are.
+size_t cpu_isa_list(const char **names, size_t most);
+
+// The cores this process may use: the affinity mask, cut to the cgroup's quota. At least 1.
+int64_t cpu_cores(void);

@@ -1,0 +1,18 @@
+// The kernels for NEON of aarch64.
+
+#include "ops/cpu/kernels.h"
+
+#if defined(__aarch64__)
+
+#    include <float.h>
+#    include <math.h>
+#    include <stddef.h>
+#    include <stdint.h>
+
+#    define SIMD_NEON
+#    define CPU_KERNELS      cpu_kernels_neon
+#    define CPU_KERNELS_NAME "neon"
+
+#    include "ops/cpu/kernels.inc"
+
+#endif

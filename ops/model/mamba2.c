@@ -1,0 +1,137 @@
+// Opens and closes a Mamba-2 model: config and weights are read and checked, then placed on the
+// backend; the files are let go before the first step.
+
+#include "ops/model/mamba2.h"
+
+#include "ops/base/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ALIGNMENT 64
+
+static int64_t round_up(int64_t count, int64_t unit) {
+    return (count + unit - 1) / unit * unit;
+}
+
+// The folder's last name; of "." the working folder's.
+static void name_model(const char *dir, char *name, size_t room) {
+    char here[4096];
+    const bool dot = strcmp(dir, ".") == 0 || strcmp(dir, "./") == 0;
+    const char *path = dot && getcwd(here, sizeof here) != NULL ? here : dir;
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/') {
+        end--;
+    }
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/') {
+        begin--;
+    }
+    snprintf(name, room, "%.*s", (int)(end - begin), path + begin);
+}
+
+static void describe(struct model *model, const char *dir, const struct mamba2_weights *weights) {
+    const struct mamba2_config *config = &model->config;
+    const int64_t ssm = config->heads * config->d_state * config->head_dim;
+    const int64_t tail = (config->d_conv - 1) * config->conv_width;
+    struct model_info *info = &model->info;
+    name_model(dir, info->name, sizeof info->name);
+    info->parameters = weights->parameters;
+    info->vocab_size = (int32_t)config->vocab_size;
+    info->bos_token =
+        config->bos >= 0 && config->bos < config->vocab_size ? (int32_t)config->bos : -1;
+    info->bos_token = (int32_t)config->bos;
+    info->layers = (int32_t)config->layers;
+    info->ssm_bytes = (size_t)ssm * sizeof(float);
+    info->layer_bytes = (size_t)round_up((ssm + tail) * (int64_t)sizeof(float), ALIGNMENT);
+    info->hash = weights->hash;
+}
+
+enum status model_open(const char *dir, struct backend *backend,
+                       const struct model_settings *settings, struct model **opened) {
+    enum status status = STATUS_OK;
+    struct mamba2_weights weights = {0};
+    char path[4096];
+    CHECK(settings->step_tokens > 0 && backend->tile_tokens > 0);
+    CHECK(backend->window_tokens >= backend->tile_tokens);
+    CHECK(backend->window_tokens % backend->tile_tokens == 0);
+    struct model *model = calloc(1, sizeof *model);
+    if (model == NULL) return FAIL(NO_MEMORY, "model of %zu bytes", sizeof *model);
+    model->backend = backend;
+    model->step_tokens = settings->step_tokens;
+    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path) {
+        status = FAIL(USAGE, "a model folder of over %zu characters: %.64s...", sizeof path, dir);
+        goto out;
+    }
+    TRY_OUT(status, config_read(path, &model->config));
+    TRY_OUT(status, weights_open(dir, &model->config, &weights));
+    describe(model, dir, &weights);
+    TRY_OUT(status, model_place_weights(model, &weights));
+    TRY_OUT(status, model_place_buffers(model));
+    *opened = model;
+    model = NULL;
+out:
+    weights_close(&weights);
+    model_close(model);
+    return status;
+}
+
+const struct model_info *model_info(const struct model *model) {
+    return &model->info;
+}
+
+static void close_layer(struct backend *backend, struct mamba2_layer *layer) {
+    float *memory[] = {layer->norm,      layer->in_bias,   layer->conv,
+                       layer->conv_bias, layer->dt_bias,   layer->a,
+                       layer->d,         layer->gate_norm, layer->out_bias};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        backend->table->release(backend, memory[i]);
+    }
+    if (layer->in_proj != NULL) backend->table->release_packed(backend, layer->in_proj);
+    if (layer->out_proj != NULL) backend->table->release_packed(backend, layer->out_proj);
+}
+
+void model_close(struct model *model) {
+    if (model == NULL) return;
+    struct backend *backend = model->backend;
+    // Nothing queued may use what is released; a lost device has nothing queued either.
+    (void)(backend->table->wait(backend) == STATUS_OK);
+    for (int64_t i = 0; model->layers != NULL && i < model->config.layers; i++) {
+        close_layer(backend, &model->layers[i]);
+    }
+    void *memory[] = {model->embedding,
+                      model->norm,
+                      model->token,
+                      model->target,
+                      model->residual,
+                      model->nll,
+                      model->tile,
+                      model->piece,
+                      model->normed,
+                      model->projected,
+                      model->conv,
+                      model->dt,
+                      model->cumsum,
+                      model->y,
+                      model->gated,
+                      model->states,
+                      model->cb,
+                      model->cutting.carry[0],
+                      model->cutting.carry[1]};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        backend->table->release(backend, memory[i]);
+    }
+    if (model->head != NULL) backend->table->release_packed(backend, model->head);
+    for (int i = 0; i < 2; i++) {
+        struct staging *staging = &model->staging[i];
+        free(staging->token);
+        free(staging->target);
+        free(staging->windows.tile);
+        free(staging->windows.piece);
+        free(staging->windows.window);
+    }
+    free(model->layers);
+    free(model);
+}

@@ -1,0 +1,113 @@
+#pragma once
+// The leader's open documents: records come in, tokens wait, spans go out to plans, NLLs come
+// back, results leave. Everything about one document is here; nothing about ranks but where its
+// state lies. Thread: the leader only.
+//
+//   1. Tokens of a document are known without holes: [0, known). planned <= known were given to
+//      plans, answered <= planned have come back.
+//   2. A chunk is ready when it is full and the token after it is known (its last row predicts
+//      that token), or when the document is closed.
+//   3. A document leaves when it is closed and all answered, or when it is found bad (dead); a dead
+//      one is remembered until its last record, so that the rest of it is swallowed.
+
+#include "pipeline/record.h"
+#include "pipeline/source.h"
+#include "pipeline/tally.h"
+
+enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_REASONS };
+
+struct document {
+    uint64_t key; // names it among all of this leader's, and its state on the ranks
+    int32_t partition;
+    uint64_t serial, version;
+    char *id; // followed by the attributes in the same block
+    size_t id_bytes, attributes_bytes;
+    int64_t first_offset; // of its first record in its partition
+    int64_t text_bytes;   // so far; -1: unknown
+    int32_t *token;       // positions [token_base, known)
+    size_t token_room;
+    int64_t token_base;
+    int64_t known, planned, answered;
+    int32_t holder; // the rank that holds its state, or will after the steps already sent; -1: none
+    bool closed, dead;
+    bool listed;  // in its partition's list
+    bool queued;  // in the ready queue
+    bool touched; // something of it may leave, see documents_emit
+    struct tally tally;
+    struct document *before, *after; // of the partition, in the order of their first records
+    struct document *next_ready, *next_touched, *next_in_bucket;
+};
+
+struct partition_state {
+    int32_t index;
+    bool ended, finished;
+    int64_t next_offset;      // the first record not yet taken in
+    int64_t committed_offset; // what the source was last told; -1: nothing
+    struct document *first, *last;
+};
+
+struct state_drop { // a state that nobody needs any more lies there
+    uint64_t key;
+    int32_t rank;
+};
+
+struct documents_settings {
+    int32_t vocab_size;
+    int32_t bos;  // token that is put before every document, or -1
+    bool ordered; // results leave in the order of the input (files)
+    struct tally_settings tally;
+};
+
+struct documents_counts {
+    int64_t documents; // finished, good
+    int64_t tokens, scored, text_bytes;
+    double nll;
+    int64_t bad[BAD_REASONS];
+    int64_t rows;       // tokens that went through the model, of open documents too
+    int64_t open;       // not closed when the input ended
+    int64_t duplicates; // records
+    int64_t replaced;   // documents, by a higher version
+};
+
+struct documents {
+    struct documents_settings settings;
+    struct documents_counts counts;
+    struct partition_state *partitions; // in the order of their first records
+    size_t partition_count, partition_room;
+    size_t partition_turn; // ordered: the one whose results may leave
+    struct document **bucket;
+    size_t buckets, entries;
+    struct document *ready_first, *ready_last;
+    struct document *touched; // not ordered: those whose results may leave
+    int64_t ready_documents, ready_tokens;
+    struct state_drop *drops;
+    size_t drop_count, drop_room;
+    uint64_t last_key;
+    int64_t handed_over; // pieces and scores given to the sink
+};
+
+enum status documents_open(struct documents *documents, const struct documents_settings *settings);
+// Borrows the record. Errors: NO_MEMORY. A record that cannot be used makes its document bad.
+enum status documents_accept(struct documents *documents, const struct record *record);
+// Tokens of the document that can run now; closes: they end it.
+int64_t document_ready(const struct document *document, bool *closes);
+// The tokens at [first, first + count) and the one after (-1: none) are in a plan now.
+// first == document->planned. token: [count], to be filled.
+void documents_take(struct documents *documents, struct document *document, int64_t count,
+                    int32_t *token, int32_t *lookahead);
+// Those served go behind those who still wait. Call once a plan, after its takes.
+void documents_requeue(struct documents *documents, struct document **served, size_t count);
+// NLLs of rows [first, first + rows) have come back, in order.
+enum status documents_answer(struct documents *documents, struct document *document, int64_t first,
+                             const float *nll, int64_t rows);
+// Closed, and everything it predicts is there.
+bool document_done(const struct document *document);
+// The document leaves every list and is freed.
+void documents_forget(struct documents *documents, struct document *document);
+// Give the sink what can leave (pipeline/emit.c). Errors: the sink's.
+enum status documents_emit(struct documents *documents, struct sink *sink);
+// Every record before this offset of the partition is in results handed over.
+int64_t partition_safe_offset(const struct partition_state *partition);
+// Documents still open; call when the input has ended.
+int64_t documents_open_count(const struct documents *documents);
+void documents_close(struct documents *documents);

@@ -1,0 +1,30 @@
+#pragma once
+// Files, or standard output, as a sink of results.
+//
+// One input gives one output: DST itself. If DST is a folder (it is one, or ends in '/'), and
+// always with several inputs, each input gives DST/NAME.jsonl, NAME being the input's without its
+// extension. A stream has no inputs, and all of it goes into DST.
+
+#include "pipeline/inputs.h"
+#include "pipeline/result_json.h"
+#include "pipeline/sink.h"
+
+struct file_sink_settings {
+    const char *path;            // DST; "-": standard output
+    const struct inputs *inputs; // borrowed until close; NULL: a stream
+    bool no_clobber;             // an existing output is not to be replaced
+    bool resume;                 // an existing output is complete, and its input is skipped
+    struct result_ids ids;
+};
+
+// Everything that can be found out before work begins: outputs that exist already (no_clobber),
+// that two inputs share, that would replace an input, or that have no folder to go to. Once a job,
+// before anything is written: groups that start later see what the first have finished.
+// Errors: USAGE, NO_MEMORY.
+enum status file_sink_check(const struct file_sink_settings *settings);
+
+// Which inputs have a complete output: complete[inputs] is filled. Errors: NO_MEMORY, USAGE.
+enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete);
+
+// Errors: USAGE, IO, NO_MEMORY.
+enum status file_sink_open(const struct file_sink_settings *settings, struct sink **opened);

@@ -1,0 +1,61 @@
+#pragma once
+// A group's share of a topic's partitions, read message by message from where it was left to the
+// end. No consumer group decides who reads what: partition p belongs to group p % groups.
+
+#include "pipeline/kafka_client.h"
+
+#define KAFKA_PARTITIONS_MOST 64 // of one leader; who commits nothing reads any number
+#define KAFKA_BLOB_MOST       200
+
+struct kafka_consumer;
+
+struct kafka_consumer_settings {
+    struct kafka_settings kafka;
+    const char *group_id;  // offsets are committed under it; NULL: none, read from the beginning
+    int32_t group, groups; // this group's index among them
+    bool follow;           // do not end at the partitions' ends
+    int64_t idle_ms;       // with follow: end when nothing came for so long; 0: never
+};
+
+enum kafka_happening { KAFKA_MESSAGE, KAFKA_PARTITION_END };
+
+// Lives until the next call of kafka_consumer_next.
+struct kafka_message {
+    enum kafka_happening happening;
+    int32_t partition;
+    int64_t offset; // at a partition's end: of what would come next
+    enum kafka_type type;
+    const void *key; // NULL: none
+    size_t key_bytes;
+    const void *value; // NULL: none
+    size_t value_bytes;
+};
+
+// Finds where to begin: the committed offset, else the oldest record.
+// Errors: USAGE (no such topic, too many partitions), MISMATCH (a committed offset is not in the
+// topic), BROKER, STOPPED, NO_MEMORY.
+enum status kafka_consumer_open(const struct kafka_consumer_settings *settings,
+                                struct kafka_consumer **opened);
+// The next message, waiting for it at most about timeout_ms. Thread: one.
+// Errors: AGAIN, END, BROKER, MISMATCH (records were deleted before they were read).
+enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout_ms,
+                                struct kafka_message *message);
+
+// `offset` is the next record to read after a restart; blob comes back with it. Sends and returns;
+// what became of earlier commits is looked at here. Thread: one, may be another than next's.
+// Errors: BROKER (commits have failed for the time-out, or for good).
+enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition,
+                                  int64_t offset, const char *blob);
+// Waits with a deadline until the last commit of each partition is kept.
+enum status kafka_consumer_commit_wait(struct kafka_consumer *consumer);
+
+// Thread: any. total -1: there is no end.
+struct kafka_position {
+    int64_t done, total, lag; // records
+};
+struct kafka_position kafka_consumer_position(struct kafka_consumer *consumer);
+// The committed offset it began at and what was committed with it; offset -1: it began at the
+// oldest record. false: the partition is another group's.
+bool kafka_consumer_started(struct kafka_consumer *consumer, int32_t partition, int64_t *offset,
+                            const char **blob);
+void kafka_consumer_close(struct kafka_consumer *consumer); // accepts NULL; waits for nothing

@@ -1,0 +1,60 @@
+#pragma once
+// A librdkafka handle with our way of configuring, logging and waiting. Included by kafka files.
+
+#include "pipeline/kafka_client.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include <pthread.h>
+
+#define KAFKA_TYPE_HEADER "longscan.type"
+
+// A property as we set it. Fixed: the program is wrong under any other value, so that a user's
+// -X that asks for one is refused.
+struct kafka_property {
+    const char *key, *value;
+    bool fixed;
+};
+
+struct kafka_client {
+    rd_kafka_t *handle;
+    rd_kafka_topic_t *topic_handle; // a consumer's once its topic is known to exist
+    char *brokers, *topic;
+    int64_t timeout_ms;
+    bool (*stop)(void);
+    void *owner; // who gets delivery reports
+    pthread_mutex_t lock;
+    char trouble[256]; // under lock: the last thing that librdkafka complained about; "" none
+};
+
+// As it stands in the header; "" for KAFKA_UNKNOWN.
+const char *kafka_type_name(enum kafka_type type);
+
+typedef void kafka_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
+
+// Opens a handle; does not wait for a broker. The client must not move until closed.
+// Errors: USAGE (a property is wrong), NO_MEMORY, IO.
+enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
+                              const struct kafka_settings *settings,
+                              const struct kafka_property *ours, int count,
+                              kafka_delivery *delivery);
+// Purges what is queued. For every client that was given to kafka_client_open, opened or not.
+void kafka_client_close(struct kafka_client *client);
+
+// The partitions of the topic. Waits for a broker until the deadline.
+// Errors: BROKER, USAGE (no such topic), STOPPED.
+enum status kafka_client_partitions(struct kafka_client *client, int32_t *partitions);
+// Whether a broker answers and every partition has a leader; waits for it at most timeout_ms.
+bool kafka_client_answers(struct kafka_client *client, int32_t timeout_ms);
+// The offsets of the oldest record kept and of the next one to be written.
+enum status kafka_client_watermarks(struct kafka_client *client, int32_t partition, int64_t *low,
+                                    int64_t *high);
+
+// True while a wait that began at start_ms may go on. Otherwise *status says why
+// not, and the failure is logged as "cannot `what`".
+bool kafka_client_wait(struct kafka_client *client, int64_t start_ms, const char *what,
+                       const char *why, enum status *status);
+void kafka_client_pause(void); // a moment, between two tries
+// STATUS_BROKER, logged with brokers, topic, `why` and what to do.
+enum status kafka_client_unreachable(struct kafka_client *client, const char *what,
+                                     const char *why);

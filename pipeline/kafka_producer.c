@@ -1,0 +1,176 @@
+// Producing with an exact count. Acknowledgements come back in any order over partitions; a ring
+// of flags, one a message in flight, turns them into a count without holes.
+
+#include "pipeline/kafka_producer.h"
+
+#include "ops/base/clock.h"
+#include "pipeline/kafka_inner.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FLIGHT_MOST 65536 // messages, a power of two
+
+enum flag { FLAG_KEPT = 1, FLAG_ENDS_UNIT = 2 };
+
+struct kafka_producer {
+    struct kafka_client client;
+    int64_t sent, settled; // messages; those before `settled` are all acknowledged
+    int64_t units;         // that ended before `settled`
+    int64_t lost;
+    char why_lost[256];
+    uint8_t flags[FLIGHT_MOST]; // of messages settled .. sent - 1
+};
+
+static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque) {
+    struct kafka_client *client = opaque;
+    struct kafka_producer *producer = client->owner;
+    const int64_t number = (int64_t)(intptr_t)message->_private;
+    (void)handle;
+    if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        // What is purged at close was given up on purpose.
+        if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+            message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
+            return;
+        }
+        if (producer->lost++ == 0) {
+            snprintf(producer->why_lost, sizeof producer->why_lost, "%s",
+                     rd_kafka_err2str(message->err));
+        }
+        return;
+    }
+    producer->flags[number % FLIGHT_MOST] |= FLAG_KEPT;
+    while (producer->settled < producer->sent &&
+           (producer->flags[producer->settled % FLIGHT_MOST] & FLAG_KEPT) != 0) {
+        if (producer->flags[producer->settled % FLIGHT_MOST] & FLAG_ENDS_UNIT) producer->units++;
+        producer->settled++;
+    }
+}
+
+static enum status open_client(struct kafka_producer *producer,
+                               const struct kafka_settings *settings) {
+    char timeout_ms[24];
+    snprintf(timeout_ms, sizeof timeout_ms, "%" PRId64, settings->timeout_ms);
+    const struct kafka_property ours[] = {
+        {"client.id",                    "longscan",       false},
+        {"enable.idempotence",           "true",           true },
+        {"acks",                         "all",            true },
+        {"partitioner",                  "murmur2_random", true },
+        {"message.timeout.ms",           timeout_ms,       true },
+        {"linger.ms",                    "5",              false},
+        {"queue.buffering.max.kbytes",   "262144",         false},
+        {"queue.buffering.max.messages", "65536",          false},
+    };
+    producer->client.owner = producer;
+    return kafka_client_open(&producer->client, RD_KAFKA_PRODUCER, settings, ours,
+                             (int)(sizeof ours / sizeof ours[0]), on_delivery);
+}
+
+enum status kafka_producer_open(const struct kafka_settings *settings,
+                                struct kafka_producer **opened) {
+    enum status status = STATUS_OK;
+    int32_t partitions;
+    struct kafka_producer *producer = calloc(1, sizeof *producer);
+    if (producer == NULL) return FAIL(NO_MEMORY, "kafka producer");
+    TRY_OUT(status, open_client(producer, settings));
+    TRY_OUT(status, kafka_client_partitions(&producer->client, &partitions));
+    *opened = producer;
+    producer = NULL; // the caller's now
+out:
+    kafka_producer_close(producer);
+    return status;
+}
+
+void kafka_producer_close(struct kafka_producer *producer) {
+    if (producer == NULL) return;
+    if (producer->client.handle != NULL) {
+        rd_kafka_purge(producer->client.handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        rd_kafka_poll(producer->client.handle, 0);
+    }
+    kafka_client_close(&producer->client);
+    free(producer);
+}
+
+static enum status check_lost(struct kafka_producer *producer) {
+    char why[256];
+    if (producer->lost > 0) {
+        LOG(ERROR, "topic %s: %" PRId64 " messages were not taken: %s", producer->client.topic,
+            producer->lost, producer->why_lost);
+        return kafka_client_unreachable(&producer->client, "deliver results", producer->why_lost);
+    }
+    if (rd_kafka_fatal_error(producer->client.handle, why, sizeof why) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return FAIL(BROKER, "kafka %s, topic %s: %s; start again, it goes on from the last commit",
+                    producer->client.brokers, producer->client.topic, why);
+    }
+    return STATUS_OK;
+}
+
+static rd_kafka_resp_err_t try_send(struct kafka_producer *producer, const void *key,
+                                    size_t key_bytes, const void *value, size_t value_bytes,
+                                    enum kafka_type type) {
+    const char *name = kafka_type_name(type);
+    if (producer->sent - producer->settled == FLIGHT_MOST) return RD_KAFKA_RESP_ERR__QUEUE_FULL;
+    union {
+        const void *given;
+        void *taken;
+    } copied = {value}; // librdkafka takes a pointer to what it may own; F_COPY only reads it
+    return rd_kafka_producev(
+        producer->client.handle, RD_KAFKA_V_RKT(producer->client.topic_handle),
+        RD_KAFKA_V_KEY(key, key_bytes), RD_KAFKA_V_VALUE(copied.taken, value_bytes),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADER(KAFKA_TYPE_HEADER, name, -1),
+        RD_KAFKA_V_OPAQUE((void *)(intptr_t)producer->sent), RD_KAFKA_V_END);
+}
+
+enum status kafka_producer_send(struct kafka_producer *producer, const void *key, size_t key_bytes,
+                                const void *value, size_t value_bytes, enum kafka_type type,
+                                bool ends_unit) {
+    const int64_t start = clock_ms();
+    enum status status;
+    rd_kafka_poll(producer->client.handle, 0);
+    for (;;) {
+        TRY(check_lost(producer));
+        const rd_kafka_resp_err_t error =
+            try_send(producer, key, key_bytes, value, value_bytes, type);
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
+        if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+            const char *why = rd_kafka_err2str(error);
+            if (error != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+                return FAIL(BROKER, "topic %s: %s", producer->client.topic, why);
+            }
+            return FAIL(BAD_INPUT, "topic %s: %zu bytes under key %.*s: %s", producer->client.topic,
+                        value_bytes, (int)key_bytes, (const char *)key, why);
+        }
+        if (!kafka_client_wait(&producer->client, start, "deliver results", "the queue is full",
+                               &status)) {
+            return status;
+        }
+        rd_kafka_poll(producer->client.handle, 20);
+    }
+    producer->flags[producer->sent % FLIGHT_MOST] = ends_unit ? FLAG_ENDS_UNIT : 0;
+    producer->sent++;
+    return STATUS_OK;
+}
+
+enum status kafka_producer_confirmed(struct kafka_producer *producer, int64_t *units) {
+    rd_kafka_poll(producer->client.handle, 0);
+    TRY(check_lost(producer));
+    *units = producer->units;
+    return STATUS_OK;
+}
+
+enum status kafka_producer_flush(struct kafka_producer *producer) {
+    const int64_t start = clock_ms();
+    // A message's own time-out ends this wait too; the margin lets it be the one that speaks.
+    const int64_t most = producer->client.timeout_ms + 5000;
+    while (producer->settled < producer->sent) {
+        TRY(check_lost(producer));
+        if (clock_ms() - start > most) {
+            return kafka_client_unreachable(&producer->client, "deliver results",
+                                            "acknowledgements are missing");
+        }
+        rd_kafka_flush(producer->client.handle, 50);
+    }
+    return check_lost(producer);
+}

@@ -1,0 +1,225 @@
+// Messages into records. A TokenRecord gives one; a whole document is cut into several, so that
+// its tokens never stand in memory all at once.
+
+#include "pipeline/kafka_source.h"
+
+#include "ops/base/json.h"
+#include "ops/base/room.h"
+#include "pipeline/codec.h"
+#include "pipeline/jsonl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE_TOKENS 65536 // of a whole document, in one record
+
+struct kafka_source {
+    struct source base;
+    struct kafka_consumer *consumer;
+    enum kafka_form form;
+    struct tokenizer *tokenizer;
+    struct jsonl jsonl;
+
+    // The whole document that is being cut up.
+    bool begun;
+    struct jsonl_document document;
+    int32_t partition;
+    int64_t offset, first;
+    size_t text_at;
+    char *value; // a copy of the message: parsing changes it
+    size_t value_room;
+    char id[ID_BYTES_MOST];
+};
+
+enum status kafka_form_parse(const char *name, enum kafka_form *form) {
+    static const char *const names[] = {"tokens", "jsonl", "text"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(names[i], name) != 0) continue;
+        *form = (enum kafka_form)i;
+        return STATUS_OK;
+    }
+    return FAIL(USAGE, "--input-format %s: not tokens, jsonl or text", name);
+}
+
+static void set_place(const struct kafka_message *message, struct record *record) {
+    record->partition = message->partition;
+    record->offset = message->offset;
+}
+
+static enum status make_fault(const struct kafka_message *message, const char *id, size_t id_bytes,
+                              const char *why, struct record **made) {
+    TRY(record_make_fault(id, id_bytes, why, made));
+    set_place(message, *made);
+    return STATUS_OK;
+}
+
+// The message's value as a document of its own in source->document, or a fault in *record.
+static enum status begin_document(struct kafka_source *source, const struct kafka_message *message,
+                                  struct record **record) {
+    void *value = source->value;
+    struct jsonl_document document = {.attributes = ""};
+    if (message->value == NULL) {
+        return make_fault(message, "", 0, "it has no value, so it is no document", record);
+    }
+    TRY(room_for(&value, &source->value_room, message->value_bytes + 1, 1));
+    source->value = value;
+    memcpy(source->value, message->value, message->value_bytes);
+    if (source->form == KAFKA_FORM_TEXT) {
+        document.text = source->value;
+        document.text_bytes = message->value_bytes;
+    } else if (!jsonl_parse(&source->jsonl, source->value, message->value_bytes, &document)) {
+        return make_fault(message, "", 0, source->jsonl.wrong, record);
+    }
+    if (document.id == NULL) {
+        document.id = message->key;
+        document.id_bytes = message->key == NULL ? 0 : message->key_bytes;
+    }
+    if (document.id_bytes == 0 || document.id_bytes > ID_BYTES_MOST ||
+        !utf8_valid(document.id, document.id_bytes)) {
+        return make_fault(message, "", 0, "its id (or key) is not 1 to 1024 bytes of UTF-8",
+                          record);
+    }
+    memcpy(source->id, document.id, document.id_bytes); // the key goes with its message
+    document.id = source->id;
+    source->document = document;
+    source->partition = message->partition;
+    source->offset = message->offset;
+    source->first = 0;
+    source->text_at = 0;
+    source->begun = true;
+    return STATUS_OK;
+}
+
+// The next tokens of the document's text, or the tokens that stood in its line.
+static enum status fill(struct kafka_source *source, struct record *record, bool *last) {
+    struct jsonl_document *document = &source->document;
+    int32_t *token = record_tokens(record);
+    if (document->text == NULL) {
+        record->tokens = jsonl_tokens_next(&document->tokens, token, PIECE_TOKENS);
+        *last = document->tokens.left == 0;
+        return STATUS_OK;
+    }
+    if (source->tokenizer == NULL) {
+        return FAIL(USAGE, "the topic holds text, and there is no tokenizer for it: give "
+                           "--tokenizer");
+    }
+    const size_t left = document->text_bytes - source->text_at;
+    const size_t bytes = left < PIECE_TOKENS ? left : PIECE_TOKENS; // at most a token a byte
+    TRY(source->tokenizer->encode(source->tokenizer, document->text + source->text_at, bytes,
+                                  bytes == left, token, &record->tokens));
+    record->text_bytes = (int64_t)bytes;
+    source->text_at += bytes;
+    *last = bytes == left;
+    return STATUS_OK;
+}
+
+static enum status next_piece(struct kafka_source *source, struct record **made) {
+    const struct jsonl_document *document = &source->document;
+    struct record *record = NULL;
+    bool last = false;
+    // A token takes a byte of text at least. Short documents must not take a long one's memory.
+    const int64_t left = document->text == NULL ? document->tokens.left
+                                                : (int64_t)(document->text_bytes - source->text_at);
+    const int64_t room = left < PIECE_TOKENS ? left : PIECE_TOKENS;
+    TRY(record_make(RECORD_TOKENS, document->id, document->id_bytes, document->attributes,
+                    document->attributes_bytes, room, &record));
+    const enum status status = fill(source, record, &last);
+    if (status != STATUS_OK) {
+        record_free(record);
+        return status;
+    }
+    record->partition = source->partition;
+    record->offset = source->offset;
+    record->serial = (uint64_t)source->offset + 1;
+    record->first = source->first;
+    record->last = last;
+    source->first += record->tokens;
+    source->begun = !last;
+    *made = record;
+    return STATUS_OK;
+}
+
+static enum status take_message(struct kafka_source *source, const struct kafka_message *message,
+                                struct record **record) {
+    if (message->happening == KAFKA_PARTITION_END) {
+        TRY(record_make(RECORD_PARTITION_END, "", 0, "", 0, 0, record));
+        set_place(message, *record);
+        return STATUS_OK;
+    }
+    if (source->form == KAFKA_FORM_TOKENS) {
+        TRY(codec_decode_record(message->value, message->value_bytes, message->key,
+                                message->key_bytes, record));
+        set_place(message, *record);
+        return STATUS_OK;
+    }
+    *record = NULL;
+    TRY(begin_document(source, message, record));
+    return *record != NULL ? STATUS_OK : next_piece(source, record);
+}
+
+static enum status source_next(struct source *base, int32_t timeout_ms, struct record **record) {
+    struct kafka_source *source = (struct kafka_source *)base;
+    struct kafka_message message;
+    if (source->begun) return next_piece(source, record);
+    TRY(kafka_consumer_next(source->consumer, timeout_ms, &message));
+    return take_message(source, &message, record);
+}
+
+static enum status source_commit(struct source *base, int32_t partition, int64_t offset,
+                                 const char *blob) {
+    struct kafka_source *source = (struct kafka_source *)base;
+    return kafka_consumer_commit(source->consumer, partition, offset, blob);
+}
+
+static void source_progress(struct source *base, struct source_progress *progress) {
+    struct kafka_source *source = (struct kafka_source *)base;
+    const struct kafka_position position = kafka_consumer_position(source->consumer);
+    *progress = (struct source_progress){
+        .done = position.done, .total = position.total, .unit = "records", .lag = position.lag};
+}
+
+static enum status source_close(struct source *base) {
+    struct kafka_source *source = (struct kafka_source *)base;
+    const enum status status = kafka_consumer_commit_wait(source->consumer);
+    kafka_consumer_close(source->consumer);
+    free(source->value);
+    free(source);
+    return status;
+}
+
+enum status kafka_source_open(const struct kafka_source_settings *settings,
+                              struct source **opened) {
+    static const struct source_table table = {
+        .name = "kafka",
+        .next = source_next,
+        .commit = source_commit,
+        .progress = source_progress,
+        .close = source_close,
+    };
+    static const struct source_table table_without_commits = {
+        .name = "kafka",
+        .next = source_next,
+        .progress = source_progress,
+        .close = source_close,
+    };
+    struct kafka_source *source = calloc(1, sizeof *source);
+    if (source == NULL) return FAIL(NO_MEMORY, "kafka source");
+    source->base.table = settings->consumer.group_id != NULL ? &table : &table_without_commits;
+    source->form = settings->form;
+    source->tokenizer = settings->tokenizer;
+    jsonl_open(&source->jsonl, settings->id_field != NULL ? settings->id_field : "id",
+               settings->text_field != NULL ? settings->text_field : "text");
+    const enum status status = kafka_consumer_open(&settings->consumer, &source->consumer);
+    if (status != STATUS_OK) {
+        free(source);
+        return status;
+    }
+    *opened = &source->base;
+    return STATUS_OK;
+}
+
+struct kafka_consumer *kafka_source_consumer(struct source *source) {
+    return ((struct kafka_source *)source)->consumer;
+}

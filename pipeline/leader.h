@@ -1,0 +1,36 @@
+#pragma once
+// The loop of a group's rank 0: records in, plans out to all ranks, NLLs back, results out, cuts
+// committed. It never waits for a broker, and never for all ranks.
+// Thread: the leader's own, beside the rank's compute and communication threads.
+
+#include "pipeline/comm.h"
+#include "pipeline/documents.h"
+#include "pipeline/plan.h"
+#include "pipeline/reader.h"
+
+// Steps sent to the ranks and not yet answered: one runs, one is there when it ends.
+#define STEPS_AHEAD 2
+
+struct leader_settings {
+    struct plan_settings plan;
+    struct documents_settings documents;
+    int64_t queue_tokens; // ready tokens above which no record is taken in
+    int64_t commit_interval_ms;
+    bool (*stop)(void); // a signal asked to stop: take in nothing more, finish, STOPPED
+    // Told about once a second and at the end; may be NULL.
+    void (*progress)(void *listener, const struct documents_counts *counts,
+                     const struct source_progress *source);
+    void *listener;
+};
+
+struct leader_counts {
+    struct documents_counts documents;
+    int64_t steps, moves, hand_overs;
+    int64_t plan_ns; // building plans and their messages
+    int64_t run_ns;  // from the first step sent to the last answer
+};
+
+// Until the source has ended, everything is answered, handed to the sink and committed; then tells
+// all ranks to stop. Borrows all. Errors: STOPPED (after the same), the source's, the sink's, PEER.
+enum status leader_run(const struct leader_settings *settings, struct comm *comm,
+                       struct source *source, struct sink *sink, struct leader_counts *counts);

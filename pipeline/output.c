@@ -1,0 +1,152 @@
+// Outputs that appear under their name only when they are complete.
+#define _XOPEN_SOURCE 700 // realpath
+#include "pipeline/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void output_free(struct output *output) {
+    if (output == NULL) return;
+    if (output->fd >= 0 && output->fd != STDOUT_FILENO) close(output->fd);
+    bytes_free(&output->pending);
+    free(output->partial);
+    free(output->path);
+    free(output);
+}
+
+void output_drop(struct output *output) {
+    if (output == NULL) return;
+    if (output->partial != NULL && unlink(output->partial) != 0) {
+        LOG(WARN, "cannot remove %s: %s", output->partial, strerror(errno));
+    }
+    output_free(output);
+}
+
+// The file behind a link is what gets replaced, not the link.
+static char *follow_links(const char *path) {
+    struct stat about;
+    char *target = NULL;
+    if (lstat(path, &about) == 0 && S_ISLNK(about.st_mode)) target = realpath(path, NULL);
+    return target != NULL ? target : strdup(path);
+}
+
+static enum status open_path(struct output *output, const char *path) {
+    struct stat about;
+    output->path = follow_links(path);
+    if (output->path == NULL) return FAIL(NO_MEMORY, "the name of the output %s", path);
+    if (stat(output->path, &about) == 0 && !S_ISREG(about.st_mode)) {
+        if (S_ISDIR(about.st_mode)) return FAIL(IO, "cannot write %s: it is a folder", path);
+        output->fd = open(output->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        return output->fd >= 0 ? STATUS_OK : FAIL(IO, "cannot write %s: %s", path, strerror(errno));
+    }
+    size_t bytes = strlen(output->path) + sizeof ".partial";
+    char *partial = malloc(bytes);
+    if (partial == NULL) return FAIL(NO_MEMORY, "the name of the output %s", path);
+    snprintf(partial, bytes, "%s.partial", output->path);
+    output->fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (output->fd < 0) {
+        enum status status = FAIL(IO, "cannot create %s: %s", partial, strerror(errno));
+        free(partial);
+        return status;
+    }
+    output->partial = partial;
+    return STATUS_OK;
+}
+
+enum status output_open(const char *path, struct output **opened) {
+    struct output *output = calloc(1, sizeof *output);
+    if (output == NULL) return FAIL(NO_MEMORY, "the output %s", path);
+    enum status status = STATUS_OK;
+    output->fd = -1;
+    if (strcmp(path, "-") == 0) {
+        output->fd = STDOUT_FILENO;
+        output->path = strdup("standard output");
+        if (output->path == NULL) status = FAIL(NO_MEMORY, "the output %s", path);
+    } else {
+        status = open_path(output, path);
+    }
+    if (status != STATUS_OK) {
+        output_free(output);
+        return status;
+    }
+    *opened = output;
+    return STATUS_OK;
+}
+
+enum status output_flush(struct output *output) {
+    struct bytes *pending = &output->pending;
+    size_t at = 0;
+    while (at < pending->count) {
+        ssize_t written = write(output->fd, pending->data + at, pending->count - at);
+        if (written >= 0) {
+            at += (size_t)written;
+        } else if (errno == EAGAIN) { // a pipe that somebody has made non-blocking
+            struct pollfd wait = {.fd = output->fd, .events = POLLOUT};
+            poll(&wait, 1, 1000);
+        } else if (errno != EINTR) {
+            return FAIL(IO, "cannot write %s: %s",
+                        output->partial != NULL ? output->partial : output->path, strerror(errno));
+        }
+    }
+    pending->count = 0;
+    return STATUS_OK;
+}
+
+// A rename is kept for good once its folder is. Some file systems cannot sync a folder: so be it.
+static void sync_folder(const char *path) {
+    char *copy = strdup(path);
+    if (copy == NULL) return;
+    int folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder >= 0) {
+        (void)fsync(folder);
+        close(folder);
+    }
+    free(copy);
+}
+
+// To the final name. Without leave to replace, a hard link: it fails where the name is taken.
+static enum status rename_into_place(const struct output *output, bool replace) {
+    if (!replace) {
+        if (link(output->partial, output->path) == 0) {
+            return unlink(output->partial) == 0
+                       ? STATUS_OK
+                       : FAIL(IO, "cannot remove %s: %s", output->partial, strerror(errno));
+        }
+        bool taken = errno == EEXIST || access(output->path, F_OK) == 0;
+        if (taken) return FAIL(USAGE, "%s exists and may not be replaced", output->path);
+    }
+    if (rename(output->partial, output->path) != 0) {
+        return FAIL(IO, "cannot rename %s to %s: %s", output->partial, output->path,
+                    strerror(errno));
+    }
+    return STATUS_OK;
+}
+
+enum status output_finish(struct output *output, bool replace) {
+    enum status status = STATUS_OK;
+    int closed = 0;
+    TRY_OUT(status, output_flush(output));
+    if (output->partial == NULL) goto out;
+    if (fsync(output->fd) != 0) {
+        status = FAIL(IO, "cannot write %s: %s", output->partial, strerror(errno));
+        goto out;
+    }
+    closed = close(output->fd);
+    output->fd = -1;
+    if (closed != 0) {
+        status = FAIL(IO, "cannot write %s: %s", output->partial, strerror(errno));
+        goto out;
+    }
+    TRY_OUT(status, rename_into_place(output, replace));
+    sync_folder(output->path);
+    free(output->partial);
+    output->partial = NULL; // it is not there any more
+out:
+    output_drop(output);
+    return status;
+}

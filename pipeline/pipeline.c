@@ -1,0 +1,153 @@
+#include "pipeline/pipeline.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct leader_thread {
+    struct leader_settings settings;
+    const struct pipeline_rank *rank;
+    struct comm *comm;
+    struct leader_counts *counts;
+    int32_t log_rank;
+    enum status status;
+};
+
+static void *lead(void *argument) {
+    struct leader_thread *leader = argument;
+    log_set_rank(leader->log_rank);
+    leader->status = leader_run(&leader->settings, leader->comm, leader->rank->source,
+                                leader->rank->sink, leader->counts);
+    // the ranks, ours too, are not to wait for steps that will never come
+    if (leader->status != STATUS_OK && leader->status != STATUS_STOPPED) {
+        comm_fail(leader->comm, status_exit_code(leader->status));
+    }
+    return NULL;
+}
+
+// The most slots a step can pin: each chunk of a rank's share may go on from one slot into another,
+// as may each state that a move brings or takes, beside the line's two; sends of the step before
+// still hold theirs.
+static int64_t slots_needed(const struct pipeline_settings *settings) {
+    return 4 * (settings->step_tokens / CHUNK_TOKENS) + 8;
+}
+
+static struct leader_settings leader_settings(const struct pipeline_settings *settings,
+                                              const struct pipeline_rank *rank) {
+    struct leader_settings leading = {
+        .plan = {.ranks = rank->group->ranks,
+                 .step_tokens = settings->step_tokens,
+                 .move_tokens = settings->move_tokens,
+                 .spans_most = settings->step_tokens},
+        .documents = settings->documents,
+        .queue_tokens = settings->queue_tokens,
+        .commit_interval_ms = settings->commit_interval_ms,
+        .stop = settings->stop,
+        .progress = settings->progress,
+        .listener = settings->listener,
+    };
+    leading.documents.vocab_size = model_info(rank->model)->vocab_size;
+    return leading;
+}
+
+static enum status open_slots(const struct pipeline_settings *settings,
+                              const struct pipeline_rank *rank, struct slots **slots) {
+    const struct model_info *info = model_info(rank->model);
+    const int64_t need = slots_needed(settings);
+    const struct slots_settings store = {
+        .slot_bytes = (size_t)info->layers * info->layer_bytes,
+        .device_slots = settings->device_slots > 0 ? settings->device_slots : need,
+        .host_bytes = settings->host_slots_bytes,
+        .folder = settings->spill_folder,
+    };
+    if (store.device_slots < need) {
+        return FAIL(USAGE, "--slots %lld is too few: a step of %lld tokens needs %lld",
+                    (long long)store.device_slots, (long long)settings->step_tokens,
+                    (long long)need);
+    }
+    return slots_open(rank->backend, &store, slots);
+}
+
+enum status pipeline_run(const struct pipeline_settings *settings, const struct pipeline_rank *rank,
+                         struct pipeline_counts *counts, int *exit_code) {
+    const bool leads = rank->group->rank == 0;
+    const struct comm_settings talking = {.peer_timeout_ms = settings->peer_timeout_ms};
+    const struct worker_settings working = {.rank = rank->group->rank, .ranks = rank->group->ranks};
+    struct leader_thread leader = {.rank = rank, .counts = &counts->leader, .log_rank = log_rank()};
+    struct comm *comm = NULL;
+    struct transport *transport = NULL;
+    struct slots *slots = NULL;
+    pthread_t thread;
+    bool leading = false;
+    enum status status = STATUS_OK;
+    *counts = (struct pipeline_counts){0};
+    *exit_code = 0;
+
+    TRY_OUT(status, comm_open(rank->group, &talking, &comm));
+    TRY_OUT(status, host_transport_open(comm, rank->backend, &transport));
+    TRY_OUT(status, open_slots(settings, rank, &slots));
+    if (leads) {
+        leader.settings = leader_settings(settings, rank);
+        leader.comm = comm;
+        leading = pthread_create(&thread, NULL, lead, &leader) == 0;
+        if (!leading) {
+            status = FAIL(UNEXPECTED, "cannot start the leader thread");
+            goto out;
+        }
+    }
+    status =
+        worker_run(&working, comm, transport, rank->backend, rank->model, slots, &counts->worker);
+    counts->slots = slots_counts(slots);
+out:
+    if (status != STATUS_OK && comm != NULL) comm_fail(comm, status_exit_code(status));
+    if (leading) {
+        pthread_join(thread, NULL);
+        // what the leader failed with is why the worker saw a failure
+        if (leader.status != STATUS_OK && (status == STATUS_OK || status == STATUS_PEER)) {
+            status = leader.status;
+        }
+    } else if (leads) {
+        (void)!rank->sink->table->close(rank->sink, false);
+    }
+    if (status != STATUS_OK) {
+        *exit_code = status == STATUS_PEER && comm != NULL && comm_failure(comm) != 0
+                         ? comm_failure(comm)
+                         : status_exit_code(status);
+    }
+    if (transport != NULL) transport->table->close(transport);
+    if (comm != NULL) comm_close(comm, status != STATUS_OK && status != STATUS_STOPPED);
+    slots_close(slots);
+    return status;
+}
+
+static enum status differs(int32_t rank, const char *what) {
+    return FAIL(MISMATCH,
+                "rank %d differs from rank 0 in its %s; all ranks must run the same "
+                "program on the same model with the same settings",
+                rank, what);
+}
+
+enum status pipeline_agree(struct link *link, const struct pipeline_identity *mine,
+                           int32_t timeout_ms) {
+    struct pipeline_identity *all = calloc((size_t)link->ranks, sizeof *all);
+    enum status status = STATUS_OK;
+    if (all == NULL) return FAIL(NO_MEMORY, "identities of %d ranks", link->ranks);
+    TRY_OUT(status, link->table->gather(link, mine, sizeof *mine, all, timeout_ms));
+    for (int32_t rank = 1; rank < link->ranks && status == STATUS_OK; rank++) {
+        const struct pipeline_identity *other = &all[rank];
+        if (other->program != all[0].program) {
+            status = differs(rank, "program version");
+        } else if (other->model != all[0].model || other->layer_bytes != all[0].layer_bytes) {
+            status = differs(rank, "model");
+        } else if (other->settings != all[0].settings) {
+            status = differs(rank, "settings");
+        } else if (other->step_tokens != all[0].step_tokens) {
+            status = differs(rank, "--step-tokens");
+        } else if (memcmp(other->numerics, all[0].numerics, sizeof all[0].numerics) != 0) {
+            status = differs(rank, "numerics");
+        }
+    }
+out:
+    free(all);
+    return status;
+}

@@ -1,0 +1,156 @@
+#include "pipeline/reader.h"
+
+#include "ops/base/clock.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define POLL_MS 100 // how long a stop may go unseen while the source has nothing
+
+struct queued {
+    struct record *record;
+    struct queued *next;
+};
+
+struct reader {
+    struct source *source;
+    struct reader_settings settings;
+    int32_t rank;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct queued *first, *last;
+    int64_t tokens, records;
+    bool stop;
+    enum status status; // END or an error: nothing more comes
+};
+
+static bool full(const struct reader *reader) {
+    return reader->records > 0 && (reader->tokens >= reader->settings.tokens_most ||
+                                   reader->records >= reader->settings.records_most);
+}
+
+// False when told to stop.
+static bool wait_for_room(struct reader *reader) {
+    pthread_mutex_lock(&reader->lock);
+    while (full(reader) && !reader->stop) {
+        pthread_cond_wait(&reader->changed, &reader->lock);
+    }
+    const bool go_on = !reader->stop;
+    pthread_mutex_unlock(&reader->lock);
+    return go_on;
+}
+
+static enum status put(struct reader *reader, struct record *record) {
+    struct queued *entry = malloc(sizeof *entry);
+    if (entry == NULL) {
+        record_free(record);
+        return FAIL(NO_MEMORY, "queue of records");
+    }
+    *entry = (struct queued){.record = record};
+    pthread_mutex_lock(&reader->lock);
+    if (reader->last != NULL) {
+        reader->last->next = entry;
+    } else {
+        reader->first = entry;
+    }
+    reader->last = entry;
+    reader->tokens += record->tokens;
+    reader->records++;
+    pthread_cond_broadcast(&reader->changed);
+    pthread_mutex_unlock(&reader->lock);
+    return STATUS_OK;
+}
+
+static void *read_all(void *argument) {
+    struct reader *reader = argument;
+    enum status status = STATUS_OK;
+    log_set_rank(reader->rank);
+    while (wait_for_room(reader)) {
+        struct record *record = NULL;
+        status = reader->source->table->next(reader->source, POLL_MS, &record);
+        if (status == STATUS_AGAIN) continue;
+        if (status == STATUS_OK) status = put(reader, record);
+        if (status != STATUS_OK) break;
+    }
+    pthread_mutex_lock(&reader->lock);
+    reader->status = status == STATUS_OK || status == STATUS_AGAIN ? STATUS_END : status;
+    pthread_cond_broadcast(&reader->changed);
+    pthread_mutex_unlock(&reader->lock);
+    return NULL;
+}
+
+enum status reader_open(struct source *source, const struct reader_settings *settings,
+                        struct reader **opened) {
+    pthread_condattr_t monotonic;
+    struct reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL) return FAIL(NO_MEMORY, "reader");
+    reader->source = source;
+    reader->settings = *settings;
+    reader->rank = log_rank();
+    pthread_mutex_init(&reader->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&reader->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&reader->thread, NULL, read_all, reader) != 0) {
+        pthread_cond_destroy(&reader->changed);
+        pthread_mutex_destroy(&reader->lock);
+        free(reader);
+        return FAIL(UNEXPECTED, "cannot start the reader thread");
+    }
+    *opened = reader;
+    return STATUS_OK;
+}
+
+static struct timespec deadline_after(int32_t timeout_ms) {
+    const int64_t at = clock_ns() + (int64_t)timeout_ms * 1000000;
+    return (struct timespec){.tv_sec = (time_t)(at / 1000000000),
+                             .tv_nsec = (long)(at % 1000000000)};
+}
+
+enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record **record) {
+    const struct timespec deadline = deadline_after(timeout_ms);
+    enum status status = STATUS_AGAIN;
+    pthread_mutex_lock(&reader->lock);
+    while (reader->first == NULL && reader->status == STATUS_OK && timeout_ms > 0) {
+        if (pthread_cond_timedwait(&reader->changed, &reader->lock, &deadline) != 0) break;
+    }
+    if (reader->first != NULL) {
+        struct queued *entry = reader->first;
+        reader->first = entry->next;
+        if (reader->first == NULL) reader->last = NULL;
+        *record = entry->record;
+        reader->tokens -= entry->record->tokens;
+        reader->records--;
+        free(entry);
+        pthread_cond_broadcast(&reader->changed);
+        status = STATUS_OK;
+    } else if (reader->status != STATUS_OK) {
+        status = reader->status;
+    }
+    pthread_mutex_unlock(&reader->lock);
+    return status;
+}
+
+void reader_stop(struct reader *reader) {
+    pthread_mutex_lock(&reader->lock);
+    reader->stop = true;
+    pthread_cond_broadcast(&reader->changed);
+    pthread_mutex_unlock(&reader->lock);
+}
+
+void reader_close(struct reader *reader) {
+    if (reader == NULL) return;
+    reader_stop(reader);
+    pthread_join(reader->thread, NULL);
+    while (reader->first != NULL) {
+        struct queued *entry = reader->first;
+        reader->first = entry->next;
+        record_free(entry->record);
+        free(entry);
+    }
+    pthread_cond_destroy(&reader->changed);
+    pthread_mutex_destroy(&reader->lock);
+    free(reader);
+}

@@ -1,0 +1,165 @@
+// Results as JSON text.
+#include "pipeline/result_json.h"
+
+#include "ops/base/json.h"
+#include "pipeline/number_text.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define LN_2 0x1.62e42fefa39efp-1
+
+static const char *const field_names[] = {
+    "id",
+    "tokens",
+    "scored",
+    "nll",
+    "nll_per_token",
+    "perplexity",
+    "bits_per_byte",
+    "windows",
+    "token_nll_first",
+    "token_nll",
+    "model",
+    "settings",
+    "numerics",
+    "truncated",
+};
+
+static enum status put_text(struct bytes *out, const char *text) {
+    return bytes_put(out, text, strlen(text));
+}
+
+static enum status put_int(struct bytes *out, const char *before, int64_t value) {
+    TRY(put_text(out, before));
+    TRY(bytes_room(out, NUMBER_TEXT_BYTES));
+    out->count += number_text_int(value, out->data + out->count);
+    return STATUS_OK;
+}
+
+static enum status put_double(struct bytes *out, const char *before, double value) {
+    TRY(put_text(out, before));
+    TRY(bytes_room(out, NUMBER_TEXT_BYTES));
+    out->count += number_text_double(value, out->data + out->count);
+    return STATUS_OK;
+}
+
+static enum status put_hash(struct bytes *out, const char *name, uint64_t hash) {
+    char text[64];
+    int bytes = snprintf(text, sizeof text, ",\"%s\":\"xxh3:%016" PRIx64 "\"", name, hash);
+    return bytes_put(out, text, (size_t)bytes);
+}
+
+static enum status put_id(struct bytes *out, const char *id, size_t id_bytes) {
+    TRY(put_text(out, "{\"id\":\""));
+    size_t most = 0;
+    if (!size_multiply(id_bytes, 6, &most)) return FAIL(NO_MEMORY, "an id of %zu bytes", id_bytes);
+    TRY(bytes_room(out, most));
+    if (id_bytes > 0) out->count += json_escape(id, id_bytes, out->data + out->count);
+    return put_text(out, "\"");
+}
+
+static enum status put_windows(struct bytes *out, const struct window_score *windows,
+                               int64_t count) {
+    if (windows == NULL) return STATUS_OK;
+    TRY(put_text(out, ",\"windows\":["));
+    for (int64_t i = 0; i < count; i++) {
+        TRY(put_int(out, i == 0 ? "{\"first\":" : ",{\"first\":", windows[i].first));
+        TRY(put_int(out, ",\"scored\":", windows[i].scored));
+        TRY(put_double(out, ",\"nll\":", windows[i].nll));
+        TRY(put_text(out, "}"));
+    }
+    return put_text(out, "]");
+}
+
+static enum status put_token_nll(struct bytes *out, int64_t first, const float *nll,
+                                 int64_t count) {
+    if (nll == NULL) return STATUS_OK;
+    TRY(put_int(out, ",\"token_nll_first\":", first));
+    TRY(put_text(out, ",\"token_nll\":["));
+    for (int64_t i = 0; i < count; i++) {
+        TRY(bytes_room(out, NUMBER_TEXT_BYTES + 1));
+        if (i > 0) out->data[out->count++] = ',';
+        out->count += number_text_float(nll[i], out->data + out->count);
+    }
+    return put_text(out, "]");
+}
+
+static bool is_field(const char *key, size_t bytes) {
+    for (size_t i = 0; i < sizeof field_names / sizeof field_names[0]; i++) {
+        if (json_is(key, bytes, field_names[i])) return true;
+    }
+    return false;
+}
+
+// Sources cap attributes and check that they are members of an object. What is not is left out
+// from the first wrong byte on, so that the line stays JSON whatever came in.
+static enum status put_attributes(struct bytes *out, const char *attributes, size_t bytes) {
+    if (bytes == 0 || bytes > ATTRIBUTES_BYTES_MOST) return STATUS_OK;
+    char text[ATTRIBUTES_BYTES_MOST + 2];
+    struct json json;
+    const char *key = NULL, *raw = NULL;
+    size_t key_bytes = 0, raw_bytes = 0;
+    text[0] = '{';
+    memcpy(text + 1, attributes, bytes);
+    text[bytes + 1] = '}';
+    json_open(&json, text, bytes + 2);
+    if (!json_object(&json)) return STATUS_OK;
+    while (json_key(&json, &key, &key_bytes) && json_raw(&json, &raw, &raw_bytes)) {
+        if (is_field(key, key_bytes)) continue;
+        TRY(put_text(out, ",\""));
+        TRY(bytes_put(out, key, key_bytes));
+        TRY(put_text(out, "\":"));
+        TRY(bytes_put(out, raw, raw_bytes));
+    }
+    return STATUS_OK;
+}
+
+static enum status put_score(const struct document_score *score, const struct result_ids *ids,
+                             struct bytes *out) {
+    TRY(put_id(out, score->id, score->id_bytes));
+    TRY(put_int(out, ",\"tokens\":", score->tokens));
+    TRY(put_int(out, ",\"scored\":", score->scored));
+    if (score->scored > 0) {
+        double per_token = score->nll / (double)score->scored;
+        TRY(put_double(out, ",\"nll\":", score->nll));
+        TRY(put_double(out, ",\"nll_per_token\":", per_token));
+        TRY(put_double(out, ",\"perplexity\":", number_exp(per_token)));
+        if (score->text_bytes > 0) {
+            double bits = score->nll / (LN_2 * (double)score->text_bytes);
+            TRY(put_double(out, ",\"bits_per_byte\":", bits));
+        }
+    } else {
+        TRY(put_text(out, ",\"nll\":0,\"nll_per_token\":null,\"perplexity\":null"));
+    }
+    TRY(put_windows(out, score->windows, score->window_count));
+    TRY(put_token_nll(out, score->token_nll_first, score->token_nll, score->token_nll_count));
+    TRY(put_attributes(out, score->attributes, score->attributes_bytes));
+    TRY(put_hash(out, "model", ids->model));
+    TRY(put_hash(out, "settings", ids->settings));
+    TRY(put_hash(out, "numerics", ids->numerics));
+    return put_text(out, score->truncated ? ",\"truncated\":true}" : ",\"truncated\":false}");
+}
+
+static enum status put_piece(const struct document_piece *piece, struct bytes *out) {
+    TRY(put_id(out, piece->id, piece->id_bytes));
+    TRY(put_windows(out, piece->windows, piece->window_count));
+    TRY(put_token_nll(out, piece->token_nll_first, piece->token_nll, piece->token_nll_count));
+    return put_text(out, "}");
+}
+
+enum status result_json_score(const struct document_score *score, const struct result_ids *ids,
+                              struct bytes *out) {
+    size_t before = out->count;
+    enum status status = put_score(score, ids, out);
+    if (status != STATUS_OK) out->count = before;
+    return status;
+}
+
+enum status result_json_piece(const struct document_piece *piece, struct bytes *out) {
+    size_t before = out->count;
+    enum status status = put_piece(piece, out);
+    if (status != STATUS_OK) out->count = before;
+    return status;
+}

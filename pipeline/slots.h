@@ -1,0 +1,49 @@
+#pragma once
+// Where the states of open documents lie between steps: slots in backend memory, spilled least
+// recently used to host memory, then to files. Never refused while the disk has room.
+// Thread: the rank's compute thread only.
+
+#include "ops/backend.h"
+
+struct slots;
+
+struct slots_settings {
+    size_t slot_bytes;
+    int64_t device_slots; // in backend memory; pinned ones of a step must fit
+    size_t host_bytes;    // of host memory for spilled ones
+    const char *folder;   // for spill files; made when first needed, emptied at close
+};
+
+enum status slots_open(struct backend *backend, const struct slots_settings *settings,
+                       struct slots **opened);
+// The state kept under `key` leaves the store: in backend memory (brought back if it was spilled),
+// pinned, its key forgotten, the caller's until slots_free or slots_keep.
+// Errors: MISMATCH (a spill file is damaged, or the key is unknown), IO, NO_MEMORY, PEER.
+enum status slots_take(struct slots *slots, uint64_t key, char **state);
+// An unused slot, pinned, contents undefined.
+enum status slots_make(struct slots *slots, char **state);
+// A made or taken slot becomes the state of `key`, in place of an older one; unpinned.
+enum status slots_keep(struct slots *slots, uint64_t key, char *state);
+// A made or taken slot is not needed any more.
+void slots_free(struct slots *slots, char *state);
+// The key and its state are forgotten, wherever they lie. Unknown keys are fine.
+void slots_drop(struct slots *slots, uint64_t key);
+
+// The seam for snapshots: a state out of and into a file. The file carries a header (format
+// version, slot bytes, model hash, numerics, position, checksum) and is refused if any differs.
+struct slot_image {
+    uint64_t model_hash;
+    char numerics[128];
+    int64_t position; // tokens of the document that the state has seen
+};
+enum status slot_save(struct slots *slots, uint64_t key, const struct slot_image *image,
+                      const char *path);
+enum status slot_load(struct slots *slots, uint64_t key, const struct slot_image *image,
+                      const char *path);
+
+struct slots_counts {
+    int64_t device, host, file; // states now
+    int64_t spills, loads;      // since open
+};
+struct slots_counts slots_counts(const struct slots *slots);
+void slots_close(struct slots *slots); // accepts NULL

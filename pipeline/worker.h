@@ -1,0 +1,24 @@
+#pragma once
+// A rank's share of the steps: states in, the model's scan, states out, NLLs back to the leader.
+// Runs on the rank's compute thread and is the same on every rank.
+
+#include "ops/model/model.h"
+#include "pipeline/comm.h"
+#include "pipeline/slots.h"
+
+struct worker_settings {
+    int32_t rank, ranks; // in the group
+    int32_t leader;      // who sends the steps
+};
+
+struct worker_counts {
+    int64_t steps, rows;
+    int64_t compute_ns; // with states and work there
+    int64_t wait_ns;    // for steps to come
+};
+
+// Takes steps until the leader says stop. Borrows everything. Errors: PEER (a rank was lost, its
+// message or state did not come), and what slots and model give.
+enum status worker_run(const struct worker_settings *settings, struct comm *comm,
+                       struct transport *transport, struct backend *backend, struct model *model,
+                       struct slots *slots, struct worker_counts *counts);

@@ -1,0 +1,112 @@
+#include "src/device.h"
+
+#include "cuda/plugin.h"
+#include "ops/base/check.h"
+#include "ops/cpu/cpu_backend.h"
+
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct plugin_host host = {
+    .log_on = log_on, .log_write = log_write, .check_failed = check_failed};
+
+static enum status open_cpu(const struct settings *settings, int32_t local_ranks, bool speaks,
+                            struct backend **opened) {
+    const int64_t share = cpu_cores() / (local_ranks > 0 ? local_ranks : 1);
+    const struct cpu_backend_settings cpu = {
+        .threads = settings->threads > 0 ? settings->threads
+                   : share > 0           ? share
+                                         : 1,
+        .isa = settings->cpu_isa,
+    };
+    TRY(cpu_backend_open(&cpu, opened));
+    if (speaks) {
+        LOG(INFO, "backend: cpu, %" PRId64 " thread%s a rank, %s", cpu.threads,
+            cpu.threads == 1 ? "" : "s", (*opened)->numerics);
+    }
+    return STATUS_OK;
+}
+
+// LONGSCAN_PLUGIN, or beside the executable, or where installation puts it.
+static void *load_plugin(char *why, size_t why_bytes) {
+    static const char *const places[] = {"", "../lib/longscan/", "../lib/"};
+    const char *named = getenv("LONGSCAN_PLUGIN");
+    char folder[3072];
+    char path[4096];
+    void *library = NULL;
+    if (named != NULL && *named != '\0') {
+        library = dlopen(named, RTLD_NOW | RTLD_LOCAL);
+        if (library == NULL) snprintf(why, why_bytes, "%s", dlerror());
+        return library;
+    }
+    const ssize_t bytes = readlink("/proc/self/exe", folder, sizeof folder - 1);
+    if (bytes <= 0) {
+        snprintf(why, why_bytes, "/proc/self/exe cannot be read");
+        return NULL;
+    }
+    folder[bytes] = '\0';
+    *(strrchr(folder, '/') + 1) = '\0';
+    snprintf(why, why_bytes, "%s is not beside the program", PLUGIN_FILE);
+    for (size_t i = 0; library == NULL && i < sizeof places / sizeof places[0]; i++) {
+        snprintf(path, sizeof path, "%s%s%s", folder, places[i], PLUGIN_FILE);
+        if (access(path, F_OK) != 0) continue;
+        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (library == NULL) snprintf(why, why_bytes, "%s", dlerror());
+    }
+    return library;
+}
+
+// The library stays loaded until the program ends. NULL: `why` says why not.
+static const struct plugin *find_plugin(char *why, size_t why_bytes) {
+    plugin_entry *entry = NULL;
+    void *library = load_plugin(why, why_bytes);
+    if (library == NULL) return NULL;
+    void *symbol = dlsym(library, PLUGIN_SYMBOL);
+    if (symbol == NULL) {
+        snprintf(why, why_bytes, "%s is no plug-in of this program", PLUGIN_FILE);
+        return NULL;
+    }
+    memcpy(&entry, &symbol, sizeof entry); // POSIX's way from an object pointer to a function's
+    const struct plugin *plugin = entry(&host);
+    if (plugin == NULL || plugin->abi != PLUGIN_ABI) {
+        snprintf(why, why_bytes, "%s belongs to another version of the program", PLUGIN_FILE);
+        return NULL;
+    }
+    if (!plugin->scores) { // asked first, since counting devices starts the driver
+        snprintf(why, why_bytes, "the GPU operators are not in this version");
+        return NULL;
+    }
+    if (plugin->device_count() <= 0) {
+        snprintf(why, why_bytes, "no CUDA device or driver was found");
+        return NULL;
+    }
+    return plugin;
+}
+
+static enum status open_cuda(const struct plugin *plugin, bool speaks, struct backend **opened) {
+    char text[128];
+    const struct plugin_settings cuda = {.device = 0};
+    TRY(plugin->open(&cuda, opened));
+    if (!speaks) return STATUS_OK;
+    TRY(plugin->describe(cuda.device, text, sizeof text));
+    LOG(INFO, "backend: cuda, %s, %s", text, (*opened)->numerics);
+    return STATUS_OK;
+}
+
+enum status device_open(const struct settings *settings, int32_t local_ranks, bool speaks,
+                        struct backend **opened) {
+    char why[512] = "";
+    const bool demanded = strcmp(settings->backend, "cuda") == 0;
+    if (strcmp(settings->backend, "cpu") == 0) {
+        return open_cpu(settings, local_ranks, speaks, opened);
+    }
+    const struct plugin *plugin = find_plugin(why, sizeof why);
+    if (plugin != NULL) return open_cuda(plugin, speaks, opened);
+    if (demanded) return FAIL(USAGE, "--backend cuda: %s; use --backend cpu", why);
+    LOG(DEBUG, "backend: not cuda, since %s", why);
+    return open_cpu(settings, local_ranks, speaks, opened);
+}

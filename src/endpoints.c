@@ -1,0 +1,191 @@
+#include "src/endpoints.h"
+
+#include "pipeline/file_sink.h"
+#include "pipeline/file_source.h"
+#include "src/launch.h"
+#include "src/table_sink.h"
+
+#ifdef LONGSCAN_WITH_KAFKA
+#    include "pipeline/kafka_sink.h"
+#    include "pipeline/kafka_source.h"
+#endif
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOPIC_PREFIX "kafka:"
+
+// The topic that SRC or DST names, or NULL.
+static const char *topic_of(const char *text) {
+    const size_t prefix = strlen(TOPIC_PREFIX);
+    return strncmp(text, TOPIC_PREFIX, prefix) == 0 ? text + prefix : NULL;
+}
+
+static struct file_sink_settings file_sink_for(const struct endpoints *endpoints) {
+    return (struct file_sink_settings){.path = endpoints->settings->output,
+                                       .inputs = endpoints->topic_in ? NULL : &endpoints->inputs,
+                                       .no_clobber = endpoints->settings->no_clobber,
+                                       .resume = endpoints->settings->resume};
+}
+
+static enum status check_topics(const struct settings *settings, bool any) {
+    if (!any) return STATUS_OK;
+#ifndef LONGSCAN_WITH_KAFKA
+    return FAIL(USAGE, "this build has no Kafka: install librdkafka-dev libprotobuf-c-dev "
+                       "protobuf-c-compiler and build again");
+#endif
+    if (settings->brokers == NULL) {
+        return FAIL(USAGE, "a topic needs --brokers HOST:PORT,...");
+    }
+    return STATUS_OK;
+}
+
+enum status endpoints_check(const struct settings *settings, struct endpoints *endpoints) {
+    *endpoints = (struct endpoints){.settings = settings,
+                                    .topic_in = topic_of(settings->input) != NULL,
+                                    .topic_out = topic_of(settings->output) != NULL};
+    TRY(check_topics(settings, endpoints->topic_in || endpoints->topic_out));
+    if (settings->resume && (endpoints->topic_in || endpoints->topic_out)) {
+        return FAIL(USAGE, "--resume is for files; a topic goes on where its offsets are");
+    }
+    if (!endpoints->topic_in) TRY(inputs_expand(settings->input, &endpoints->inputs));
+    if (endpoints->topic_out) return STATUS_OK;
+
+    const struct file_sink_settings sink = file_sink_for(endpoints);
+    TRY(file_sink_check(&sink));
+    if (settings->resume) {
+        endpoints->complete = calloc((size_t)endpoints->inputs.count + 1, sizeof(bool));
+        if (endpoints->complete == NULL) return FAIL(NO_MEMORY, "list of inputs");
+        TRY(file_sink_complete(&sink, endpoints->complete));
+    }
+    return STATUS_OK;
+}
+
+static bool has_text(const struct endpoints *endpoints, bool *certain) {
+    *certain = false;
+    if (endpoints->topic_in) {
+        *certain = strcmp(endpoints->settings->input_format, "text") == 0;
+        return *certain;
+    }
+    enum file_format asked = FILE_AUTO;
+    if (file_format_parse(endpoints->settings->format, &asked) != STATUS_OK) return false;
+    for (int64_t i = 0; i < endpoints->inputs.count && !*certain; i++) {
+        *certain = file_format_of(&endpoints->inputs.input[i], asked) == FILE_TEXT;
+    }
+    return *certain;
+}
+
+enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t vocab_size) {
+    const char *name = endpoints->settings->tokenizer;
+    bool text = false;
+    if (name == NULL && vocab_size == 256) name = "byte";
+    if (name == NULL) {
+        if (!has_text(endpoints, &text)) return STATUS_OK;
+        return FAIL(MISMATCH,
+                    "the input is text, and a vocabulary of %d needs --tokenizer; token ids "
+                    "(JSONL \"tokens\", .u16, .u32) need none",
+                    vocab_size);
+    }
+    if (strcmp(name, "byte") != 0) {
+        return FAIL(USAGE, "--tokenizer %s is not known; this version has: byte", name);
+    }
+    TRY(byte_tokenizer_open(&endpoints->tokenizer));
+    if (endpoints->tokenizer->vocab_size > vocab_size) {
+        return FAIL(MISMATCH, "tokenizer %s has %d ids, the model only %d", name,
+                    endpoints->tokenizer->vocab_size, vocab_size);
+    }
+    return STATUS_OK;
+}
+
+#ifdef LONGSCAN_WITH_KAFKA
+static struct kafka_settings kafka_for(const struct settings *settings, const char *topic) {
+    return (struct kafka_settings){.brokers = settings->brokers,
+                                   .topic = topic,
+                                   .property = settings->property,
+                                   .property_count = settings->property_count,
+                                   .timeout_ms = settings->broker_timeout_ms,
+                                   .stop = stop_requested};
+}
+
+static enum status open_topic_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
+    const struct settings *settings = endpoints->settings;
+    struct kafka_source_settings source = {
+        .consumer = {.kafka = kafka_for(settings, topic_of(settings->input)),
+                     .group_id = settings->job,
+                     .group = group,
+                     .groups = groups},
+        .tokenizer = endpoints->tokenizer,
+        .id_field = settings->id_field,
+        .text_field = settings->text_field
+    };
+    if (strcmp(settings->until, "end") != 0) {
+        return FAIL(USAGE, "--until %s is not in this version; it has: end", settings->until);
+    }
+    TRY(kafka_form_parse(settings->input_format, &source.form));
+    return kafka_source_open(&source, &endpoints->source);
+}
+
+static enum status open_topic_sink(struct endpoints *endpoints, const struct result_ids *ids) {
+    const struct settings *settings = endpoints->settings;
+    const struct kafka_sink_settings sink = {
+        .kafka = kafka_for(settings, topic_of(settings->output)), .ids = *ids};
+    return kafka_sink_open(&sink, &endpoints->sink);
+}
+#else
+static enum status open_topic_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
+    (void)group;
+    (void)groups;
+    return check_topics(endpoints->settings, true);
+}
+
+static enum status open_topic_sink(struct endpoints *endpoints, const struct result_ids *ids) {
+    (void)ids;
+    return check_topics(endpoints->settings, true);
+}
+#endif
+
+static enum status open_file_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
+    const struct settings *settings = endpoints->settings;
+    struct file_source_settings source = {
+        .shard = {.tokenizer = endpoints->tokenizer,
+                  .id_field = settings->id_field,
+                  .text_field = settings->text_field,
+                  .max_line = settings->max_line,
+                  .record_tokens = settings->record_tokens},
+        .group = group,
+        .groups = groups,
+        .skip = endpoints->complete,
+        .limit = settings->limit
+    };
+    TRY(file_format_parse(settings->format, &source.shard.format));
+    return file_source_open(&endpoints->inputs, &source, &endpoints->source);
+}
+
+static enum status open_file_sink(struct endpoints *endpoints, const struct result_ids *ids) {
+    struct file_sink_settings sink = file_sink_for(endpoints);
+    sink.ids = *ids;
+    if (strcmp(sink.path, "-") == 0 && launch_output_is_terminal()) {
+        return table_sink_open(stdout, &endpoints->sink);
+    }
+    return file_sink_open(&sink, &endpoints->sink);
+}
+
+enum status endpoints_open(struct endpoints *endpoints, int32_t group, int32_t groups,
+                           const struct result_ids *ids) {
+    TRY(endpoints->topic_in ? open_topic_source(endpoints, group, groups)
+                            : open_file_source(endpoints, group, groups));
+    return endpoints->topic_out ? open_topic_sink(endpoints, ids) : open_file_sink(endpoints, ids);
+}
+
+enum status endpoints_close(struct endpoints *endpoints) {
+    enum status status = STATUS_OK;
+    if (endpoints->source != NULL) status = endpoints->source->table->close(endpoints->source);
+    endpoints->source = NULL;
+    if (endpoints->tokenizer != NULL) endpoints->tokenizer->close(endpoints->tokenizer);
+    endpoints->tokenizer = NULL;
+    free(endpoints->complete);
+    endpoints->complete = NULL;
+    inputs_free(&endpoints->inputs);
+    return status;
+}

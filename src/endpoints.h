@@ -1,0 +1,31 @@
+#pragma once
+// What --input and --output name, opened: files, standard streams, a terminal's table, or Kafka.
+
+#include "pipeline/inputs.h"
+#include "pipeline/result_json.h"
+#include "pipeline/sink.h"
+#include "pipeline/source.h"
+#include "pipeline/tokenizer.h"
+#include "src/settings.h"
+
+struct endpoints {
+    const struct settings *settings;
+    struct inputs inputs; // empty for a topic
+    bool topic_in, topic_out;
+    struct tokenizer *tokenizer; // NULL: the input is tokens
+    bool *complete;              // [inputs]: --resume found the output whole
+    struct source *source;       // NULL until endpoints_open
+    struct sink *sink;
+};
+
+// What can be found out before a model is loaded: inputs that are not there, outputs that may not
+// be replaced. The same on every rank. Errors: USAGE, IO, NO_MEMORY.
+enum status endpoints_check(const struct settings *settings, struct endpoints *endpoints);
+// The tokenizer for a model of this vocabulary: --tokenizer, or byte for 256. No tokenizer is fine
+// as long as the input is tokens. Errors: USAGE, MISMATCH.
+enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t vocab_size);
+// On the leader of group `group` of `groups`. Errors: theirs.
+enum status endpoints_open(struct endpoints *endpoints, int32_t group, int32_t groups,
+                           const struct result_ids *ids);
+// Closes the source too (waits until the last commit is kept); the pipeline has closed the sink.
+enum status endpoints_close(struct endpoints *endpoints);

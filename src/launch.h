@@ -1,0 +1,25 @@
+#pragma once
+// What `longscan run` tells the ranks through the environment, and what they tell it back.
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LAUNCH_WORLD       "LONGSCAN_WORLD"       // ranks that were asked for
+#define LAUNCH_LAUNCHER    "LONGSCAN_LAUNCHER"    // set: `longscan run` reads the exit code
+#define LAUNCH_TERMINAL    "LONGSCAN_TERMINAL"    // "OUT ERR COLUMNS": what run's streams are
+#define LAUNCH_MPIRUN_ARGS "LONGSCAN_MPIRUN_ARGS" // further arguments for mpirun
+
+// mpirun itself ends with 1 when it loses a rank, so a rank that means 1 says this instead.
+#define LAUNCH_CODE_UNEXPECTED 101
+
+// The code to leave with, in the language of whoever started this process.
+int launch_exit_code(int exit_code);
+// The code `longscan run` leaves with, given mpirun's wait status; says what it means if that is
+// not a rank's own word. forced: the ranks were killed on request.
+int launch_outcome(int wait_status, bool forced);
+
+// Are standard output and standard error a terminal to the user? Under mpirun a rank's own output
+// always is one (Open MPI gives ranks a pseudo terminal), even when it ends in a file.
+bool launch_output_is_terminal(void);
+bool launch_error_is_terminal(void);
+int32_t launch_columns(void); // of that terminal; 80 if unknown

@@ -1,0 +1,113 @@
+// The program: which verb, which settings, and what the shell hears of the end.
+
+#include "ops/base/log.h"
+#include "src/help.h"
+#include "src/launch.h"
+#include "src/options.h"
+#include "src/settings.h"
+#include "src/stop.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb verbs[] = {
+    {"score",   "score documents from files or a topic",                  verb_score  },
+    {"run",     "start a verb on several ranks through mpirun",           verb_run    },
+    {"publish", "write documents into a topic of token records",          verb_publish},
+    {"read",    "print a topic's results, dead letters or token records", verb_read   },
+    {"broker",  "serve an in-memory Kafka broker for trying things out",  verb_broker },
+};
+#define VERBS ((int)(sizeof verbs / sizeof verbs[0]))
+
+static const struct verb *find_verb(const char *name) {
+    for (int i = 0; i < VERBS; i++) {
+        if (strcmp(verbs[i].name, name) == 0) return &verbs[i];
+    }
+    return NULL;
+}
+
+// Before a command-line error is said, nothing is known of --log-format.
+static void setup_log(const struct settings *settings) {
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    enum log_level level = LOG_INFO;
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(names[i], settings->log_level) == 0) level = (enum log_level)i;
+    }
+    if (settings->quiet && level > LOG_WARN) level = LOG_WARN;
+    log_setup(level, strcmp(settings->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
+}
+
+static enum status run_with(const struct verb *verb, const struct options *options,
+                            int *exit_code) {
+    const struct settings *settings = options_settings(options);
+    if (settings->help) {
+        help_verb(verb, stdout);
+        return STATUS_OK;
+    }
+    if (settings->version) {
+        help_version(stdout);
+        return STATUS_OK;
+    }
+    setup_log(settings);
+    if (settings->show_config) {
+        options_show(options, stdout);
+        return STATUS_OK;
+    }
+    TRY(options_check(options));
+    // score and run have more to check; they look at dry_run themselves.
+    if (settings->dry_run && verb->run != verb_score && verb->run != verb_run) {
+        LOG(INFO, "dry run: the settings of %s are in order", verb->name);
+        return STATUS_OK;
+    }
+    stop_install();
+    return verb->run(settings, exit_code);
+}
+
+static enum status run_verb(int count, char *const *arguments, int *exit_code) {
+    struct options *options = NULL;
+    const struct verb *verb = find_verb(arguments[1]);
+    if (verb == NULL) return FAIL(USAGE, "%s is no verb; see longscan --help", arguments[1]);
+    TRY(options_open(verb->name, count - 2, arguments + 2, &options));
+    const enum status status = run_with(verb, options, exit_code);
+    options_close(options);
+    return status;
+}
+
+// What is asked of the program itself: help, version, manual pages. *done: it was.
+static enum status answer(int count, char *const *arguments, bool *done) {
+    const char *first = count > 1 ? arguments[1] : "--help";
+    const struct verb *about = count > 2 ? find_verb(arguments[2]) : NULL;
+    *done = true;
+    if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0 ||
+        strcmp(first, "version") == 0) {
+        help_version(stdout);
+        return STATUS_OK;
+    }
+    if (strcmp(first, "man") == 0 && about != NULL) {
+        help_man(about, stdout);
+        return STATUS_OK;
+    }
+    if (strcmp(first, "help") == 0 && about != NULL) {
+        help_verb(about, stdout);
+        return STATUS_OK;
+    }
+    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
+        help_general(verbs, VERBS, count > 1 ? stdout : stderr);
+        return count > 1 ? STATUS_OK : STATUS_USAGE;
+    }
+    *done = false;
+    return STATUS_OK;
+}
+
+int main(int count, char **arguments) {
+    bool answered = false;
+    int exit_code = -1; // none given
+    enum status status = answer(count, arguments, &answered);
+    if (!answered) status = run_verb(count, arguments, &exit_code);
+    // A full disk shows when the last bytes are written.
+    if (fflush(stdout) != 0 && status == STATUS_OK && exit_code <= 0) {
+        status = FAIL(IO, "cannot write to standard output");
+        exit_code = -1;
+    }
+    return launch_exit_code(exit_code >= 0 ? exit_code : status_exit_code(status));
+}

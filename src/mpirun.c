@@ -1,0 +1,193 @@
+#define _XOPEN_SOURCE 700 // for nftw
+
+#include "src/mpirun.h"
+
+#include "ops/base/room.h"
+#include "src/launch.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern char **environ;
+
+// After a rank has left with an error or was lost, the others have this long to leave by
+// themselves before mpirun sends SIGTERM, and as long again before SIGKILL. mpirun waits that
+// long even when all have left, so errors cost a second; with 0 it would kill ranks that are
+// about to say why.
+#define KILL_SECONDS "1"
+
+static enum status add(struct mpirun *mpirun, const char *text) {
+    void *items = mpirun->argument;
+    TRY(room_for(&items, &mpirun->room, mpirun->count + 2, sizeof *mpirun->argument));
+    mpirun->argument = items;
+    mpirun->argument[mpirun->count] = strdup(text);
+    if (mpirun->argument[mpirun->count] == NULL) return FAIL(NO_MEMORY, "arguments of mpirun");
+    mpirun->argument[++mpirun->count] = NULL;
+    return STATUS_OK;
+}
+
+static enum status add_all(struct mpirun *mpirun, const char *const *texts) {
+    for (; *texts != NULL; texts++) {
+        TRY(add(mpirun, *texts));
+    }
+    return STATUS_OK;
+}
+
+// mpirun --version says "mpirun (Open MPI) 4.1.4" in its first line.
+static enum status find_version(int *version) {
+    char line[256] = "";
+    FILE *pipe = popen("mpirun --version 2>/dev/null", "r");
+    if (pipe == NULL) return FAIL(UNEXPECTED, "run: cannot start a shell: %s", strerror(errno));
+    const bool got = fgets(line, sizeof line, pipe) != NULL;
+    pclose(pipe);
+    if (!got) {
+        return FAIL(USAGE, "run: mpirun was not found: install openmpi-bin, or do without MPI: "
+                           "longscan score --ranks N");
+    }
+    const char *number = strstr(line, "(Open MPI) ");
+    *version = number == NULL ? 0 : (int)strtol(number + strlen("(Open MPI) "), NULL, 10);
+    if (*version >= 4) return STATUS_OK;
+    line[strcspn(line, "\r\n")] = '\0';
+    return FAIL(USAGE, "run: mpirun is \"%s\", but Open MPI 4 or later is needed", line);
+}
+
+// A host file or a batch system's allocation may mean other machines.
+static bool is_one_host(const char *extra) {
+    static const char *const names[] = {"OMPI_MCA_orte_default_hostfile",
+                                        "PRTE_MCA_prte_default_hostfile",
+                                        "SLURM_JOB_ID",
+                                        "PBS_NODEFILE",
+                                        "LSB_HOSTS",
+                                        "PE_HOSTFILE"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (getenv(names[i]) != NULL) return false;
+    }
+    return extra == NULL || (strstr(extra, "host") == NULL && strstr(extra, "-H") == NULL);
+}
+
+// On one machine the ranks talk through shared memory; that starts in 0.1 s instead of 0.3, for
+// no network is looked for. Its files, and mpirun's, go to a folder of this job, so that none is
+// left behind when mpirun is killed.
+static enum status add_shared_memory(struct mpirun *mpirun) {
+    static const char *const texts[] = {"--mca", "pml", "ob1", "--mca", "btl", "vader,self", NULL};
+    if (getenv("OMPI_MCA_pml") != NULL || getenv("OMPI_MCA_btl") != NULL) return STATUS_OK;
+    TRY(add_all(mpirun, texts));
+    snprintf(mpirun->folder, sizeof mpirun->folder, "/dev/shm/longscan-run-XXXXXX");
+    if (mkdtemp(mpirun->folder) == NULL) {
+        mpirun->folder[0] = '\0'; // Open MPI then chooses a place itself
+        return STATUS_OK;
+    }
+    const char *const places[] = {"--mca",
+                                  "btl_vader_backing_directory",
+                                  mpirun->folder,
+                                  "--mca",
+                                  "orte_tmpdir_base",
+                                  mpirun->folder,
+                                  NULL};
+    return add_all(mpirun, places);
+}
+
+static enum status add_version_4(struct mpirun *mpirun) {
+    static const char *const always[] = {"--mca", "odls_base_sigkill_timeout", KILL_SECONDS, NULL};
+    TRY(add_all(mpirun, always));
+    if (!mpirun->one_host) return STATUS_OK;
+    TRY(add(mpirun, "--oversubscribe"));
+    return add_shared_memory(mpirun);
+}
+
+// Open MPI 5 starts ranks with PRRTE: other names, and its transports need no help.
+static enum status add_version_5(struct mpirun *mpirun) {
+    static const char *const oversubscribe[] = {"--map-by", ":OVERSUBSCRIBE", NULL};
+    return mpirun->one_host ? add_all(mpirun, oversubscribe) : STATUS_OK;
+}
+
+// Ranks on other machines see only what is named here.
+static enum status add_environment(struct mpirun *mpirun) {
+    static const char *const ours[] = {"-x", LAUNCH_WORLD,    "-x", LAUNCH_TERMINAL,
+                                       "-x", LAUNCH_LAUNCHER, NULL};
+    TRY(add_all(mpirun, ours));
+    for (char **variable = environ; *variable != NULL; variable++) {
+        char name[128];
+        const size_t bytes = strcspn(*variable, "=");
+        if (strncmp(*variable, "LONGSCAN_", 9) != 0 || bytes >= sizeof name) continue;
+        snprintf(name, sizeof name, "%.*s", (int)bytes, *variable);
+        if (strcmp(name, LAUNCH_MPIRUN_ARGS) == 0 || strcmp(name, LAUNCH_WORLD) == 0 ||
+            strcmp(name, LAUNCH_TERMINAL) == 0 || strcmp(name, LAUNCH_LAUNCHER) == 0) {
+            continue;
+        }
+        TRY(add(mpirun, "-x"));
+        TRY(add(mpirun, name));
+    }
+    return STATUS_OK;
+}
+
+// LONGSCAN_MPIRUN_ARGS, cut at spaces.
+static enum status add_extra(struct mpirun *mpirun, const char *extra) {
+    while (extra != NULL && *extra != '\0') {
+        char word[1024];
+        extra += strspn(extra, " \t\n");
+        const size_t bytes = strcspn(extra, " \t\n");
+        if (bytes >= sizeof word) {
+            return FAIL(USAGE, "%s: a word of more than %zu bytes", LAUNCH_MPIRUN_ARGS,
+                        sizeof word - 1);
+        }
+        if (bytes == 0) break;
+        snprintf(word, sizeof word, "%.*s", (int)bytes, extra);
+        TRY(add(mpirun, word));
+        extra += bytes;
+    }
+    return STATUS_OK;
+}
+
+void mpirun_set_environment(const struct mpirun *mpirun, const struct settings *settings) {
+    char text[64];
+    snprintf(text, sizeof text, "%" PRId64, settings->run_ranks);
+    setenv(LAUNCH_WORLD, text, 1);
+    snprintf(text, sizeof text, "%d %d %d", launch_output_is_terminal() ? 1 : 0,
+             launch_error_is_terminal() ? 1 : 0, (int)launch_columns());
+    setenv(LAUNCH_TERMINAL, text, 1);
+    setenv(LAUNCH_LAUNCHER, "run", 1);
+    if (mpirun->version >= 5) setenv("PRTE_MCA_odls_base_sigkill_timeout", KILL_SECONDS, 0);
+}
+
+enum status mpirun_open(const struct settings *settings, const char *self, struct mpirun *mpirun) {
+    const char *extra = getenv(LAUNCH_MPIRUN_ARGS);
+    char ranks[32];
+    *mpirun = (struct mpirun){.one_host = is_one_host(extra)};
+    TRY(find_version(&mpirun->version));
+    snprintf(ranks, sizeof ranks, "%" PRId64, settings->run_ranks);
+    const char *const first[] = {"mpirun", "-n", ranks, "--bind-to", "none", NULL};
+    TRY(add_all(mpirun, first));
+    if (geteuid() == 0) TRY(add(mpirun, "--allow-run-as-root"));
+    TRY(mpirun->version == 4 ? add_version_4(mpirun) : add_version_5(mpirun));
+    TRY(add_environment(mpirun));
+    TRY(add_extra(mpirun, extra));
+    TRY(add(mpirun, self));
+    for (int64_t i = 0; i < settings->argument_count; i++) {
+        TRY(add(mpirun, settings->arguments[i]));
+    }
+    return STATUS_OK;
+}
+
+static int remove_entry(const char *path, const struct stat *what, int kind, struct FTW *place) {
+    (void)what, (void)kind, (void)place;
+    return remove(path);
+}
+
+void mpirun_close(struct mpirun *mpirun) {
+    if (mpirun->folder[0] != '\0' &&
+        nftw(mpirun->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) {
+        LOG(WARN, "run: cannot remove %s: %s", mpirun->folder, strerror(errno));
+    }
+    for (size_t i = 0; i < mpirun->count; i++) {
+        free(mpirun->argument[i]);
+    }
+    free(mpirun->argument);
+    *mpirun = (struct mpirun){0};
+}

@@ -1,0 +1,270 @@
+// One row an option: add a row here and a member in src/settings.h, and it is everywhere.
+
+#include "src/option_table.h"
+
+#include <string.h>
+
+// clang-format off
+#define ALL (VERB_SCORE | VERB_RUN | VERB_PUBLISH | VERB_READ | VERB_BROKER)
+#define KAFKA (VERB_SCORE | VERB_PUBLISH | VERB_READ)
+#define AT(member) .offset = offsetof(struct settings, member)
+#define RANGE(from, to) .least = (from), .most = (to)
+#define FOR(bits) .verbs = (bits)
+#define NEEDED(bits) .needed = (bits)
+
+// Durations beyond a week and sizes beyond these are typing errors, not wishes.
+#define WEEK_MS (INT64_C(7) * 24 * 3600 * 1000)
+#define TERA (INT64_C(1) << 40)
+
+static const struct option rows[] = {
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), NEEDED(VERB_SCORE), AT(model),
+     .value = "DIR", .help = "folder of the model: config.json and its weights"},
+    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH),
+     NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
+     .help = "a file, folder, glob, @list, - or kafka:TOPIC"},
+    {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ), AT(output),
+     .fallback = "-", .value = "DST", .help = "a file, a folder, - or kafka:TOPIC"},
+    {"format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH | VERB_READ),
+     AT(format), .fallback = "auto", .choices = "auto|jsonl|text|u16|u32",
+     .help = "of input files; auto: by their names"},
+    {"input-format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE), AT(input_format),
+     .fallback = "tokens", .choices = "tokens|jsonl|text", .help = "of an input topic's messages"},
+    {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(tokenizer),
+     .value = "NAME", .help = "byte: a token a byte; default: what the model says"},
+    {"id-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(id_field),
+     .fallback = "id", .value = "NAME", .help = "JSON field with a document's id"},
+    {"text-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(text_field),
+     .fallback = "text", .value = "NAME", .help = "JSON field with a document's text"},
+    {"max-line", 0, OPTION_SIZE, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(max_line),
+     RANGE(1024, INT64_C(1) << 34), .fallback = "64m", .value = "BYTES",
+     .help = "longest line of JSON that is taken"},
+    {"limit", 0, OPTION_INTEGER, GROUP_INPUT, FOR(KAFKA), AT(limit), RANGE(0, INT64_MAX),
+     .fallback = "0", .value = "N", .help = "stop after N documents or messages; 0: all"},
+    {"resume", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(resume),
+     .help = "skip inputs whose output is complete"},
+    {"no-clobber", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(no_clobber),
+     .help = "refuse to replace an output that exists"},
+
+    {"bos", 0, OPTION_FLAG, GROUP_SCORE, FOR(VERB_SCORE), AT(bos),
+     .help = "begin every document with the model's BOS token"},
+    {"token-nll", 0, OPTION_FLAG, GROUP_SCORE, FOR(VERB_SCORE), AT(token_nll),
+     .help = "write the NLL of every token too"},
+    {"score-every", 0, OPTION_SIZE, GROUP_SCORE, FOR(VERB_SCORE), AT(score_every),
+     RANGE(0, TERA), .fallback = "0", .value = "N",
+     .help = "write a score for every N tokens too; 0: none"},
+
+    {"ranks", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(ranks), RANGE(1, 256),
+     .fallback = "1", .value = "N", .help = "ranks as threads of this process, without MPI"},
+    {"group-size", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(group_size),
+     RANGE(0, 65536), .fallback = "0", .value = "N",
+     .help = "ranks that share documents; 0: all ranks"},
+    {"threads", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(threads), RANGE(0, 4096),
+     .fallback = "0", .value = "N", .help = "threads of a rank; 0: its share of the cores"},
+    {"step-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE), AT(step_tokens),
+     RANGE(1024, INT64_C(1) << 24), .or_zero = true, .fallback = "0", .value = "N",
+     .help = "most tokens of a rank in one step; 0: 4k on CPUs"},
+    {"queue-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE), AT(queue_tokens),
+     RANGE(1024, TERA), .or_zero = true, .fallback = "0", .value = "N",
+     .help = "most tokens that wait for a step; 0: eight steps"},
+    {"slots", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(slots), RANGE(0, 1 << 24),
+     .fallback = "0", .value = "N", .help = "states kept in backend memory; 0: what steps need"},
+    {"host-slots-bytes", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE), AT(host_slots_bytes),
+     RANGE(0, 64 * TERA), .fallback = "1g", .value = "BYTES",
+     .help = "host memory for states beyond --slots"},
+    {"spill", 0, OPTION_TEXT, GROUP_RANKS, FOR(VERB_SCORE), AT(spill), .value = "DIR",
+     .help = "folder for states beyond that; default: $TMPDIR or /tmp"},
+    {"backend", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(backend), .fallback = "auto",
+     .choices = "auto|cpu|cuda", .help = "where the model runs"},
+    {"dtype", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(dtype), .fallback = "f32",
+     .choices = "f32", .help = "format of the arithmetic"},
+    {"cpu-isa", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(cpu_isa), .fallback = "auto",
+     .choices = "auto|avx512|avx2|neon|scalar", .help = "instruction set; the bits are the same"},
+    {"transport", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(transport),
+     .fallback = "auto", .choices = "auto|mpi|loopback", .help = "how ranks talk to each other"},
+    {"peer-timeout", 0, OPTION_DURATION, GROUP_RANKS, FOR(VERB_SCORE), AT(peer_timeout_ms),
+     RANGE(1000, WEEK_MS), .fallback = "30s", .value = "TIME",
+     .help = "a rank silent for this long is lost"},
+
+    {"job", 0, OPTION_TEXT, GROUP_STREAM, FOR(VERB_SCORE), AT(job), .fallback = "longscan",
+     .value = "NAME", .help = "name in logs, and the group.id offsets are kept under"},
+    {"until", 0, OPTION_UNTIL, GROUP_STREAM, FOR(VERB_SCORE | VERB_READ), AT(until),
+     .fallback = "end", .value = "WHEN", .help = "end of a topic: end, idle:30s or follow"},
+    {"follow", 0, OPTION_SHORTHAND, GROUP_STREAM, FOR(VERB_SCORE | VERB_READ), AT(until),
+     .fallback = "follow", .help = "the same as --until follow"},
+    {"commit-interval", 0, OPTION_DURATION, GROUP_STREAM, FOR(VERB_SCORE),
+     AT(commit_interval_ms), RANGE(10, WEEK_MS), .fallback = "5s", .value = "TIME",
+     .help = "time from commit to commit"},
+    {"delivery", 0, OPTION_CHOICE, GROUP_STREAM, FOR(VERB_SCORE), AT(delivery),
+     .fallback = "at-least-once", .choices = "at-least-once",
+     .help = "what a restart may do to results"},
+    {"max-bad", 0, OPTION_FRACTION, GROUP_STREAM, FOR(VERB_SCORE | VERB_PUBLISH), AT(max_bad),
+     .fallback = "1%", .value = "SHARE", .help = "bad documents that are put up with, of all"},
+    {"strict", 0, OPTION_FLAG, GROUP_STREAM, FOR(VERB_SCORE), AT(strict),
+     .help = "exit with 5 if any document was bad"},
+
+    {"brokers", 'b', OPTION_TEXT, GROUP_KAFKA, FOR(KAFKA), NEEDED(VERB_PUBLISH | VERB_READ),
+     AT(brokers), .value = "HOST:PORT,...", .help = "Kafka brokers to start from"},
+    {"topic", 't', OPTION_TEXT, GROUP_KAFKA, FOR(VERB_PUBLISH | VERB_READ | VERB_BROKER),
+     NEEDED(VERB_PUBLISH | VERB_READ), AT(topic), .value = "TOPIC",
+     .help = "the topic to write, read or create"},
+    {"property", 'X', OPTION_LIST, GROUP_KAFKA, FOR(KAFKA), AT(property), .value = "KEY=VALUE",
+     .help = "a property for librdkafka; may be repeated"},
+    {"broker-timeout", 0, OPTION_DURATION, GROUP_KAFKA, FOR(KAFKA), AT(broker_timeout_ms),
+     RANGE(100, WEEK_MS), .fallback = "60s", .value = "TIME",
+     .help = "brokers unreachable for this long end the job"},
+    {"record-tokens", 0, OPTION_SIZE, GROUP_KAFKA, FOR(VERB_SCORE | VERB_PUBLISH),
+     AT(record_tokens), RANGE(1, INT64_C(1) << 19), .fallback = "64k", .value = "N",
+     .help = "most tokens of a record read from or made of a file"},
+
+    {"partitions", 0, OPTION_INTEGER, GROUP_BROKER, FOR(VERB_BROKER), AT(partitions),
+     RANGE(1, 1024), .fallback = "4", .value = "N", .help = "partitions of a new topic"},
+    {"ready-file", 0, OPTION_TEXT, GROUP_BROKER, FOR(VERB_BROKER), AT(ready_file),
+     .value = "FILE", .help = "written with the address once it serves"},
+
+    {"processes", 'n', OPTION_INTEGER, GROUP_RUN, FOR(VERB_RUN), NEEDED(VERB_RUN),
+     AT(run_ranks), RANGE(1, 65536), .value = "N", .help = "ranks to start, each a process"},
+
+    {"config", 'C', OPTION_TEXT, GROUP_TALK, FOR(ALL), AT(config), .value = "FILE",
+     .help = "read options from FILE: lines of name = value"},
+    {"show-config", 0, OPTION_FLAG, GROUP_TALK, FOR(ALL), .arguments_only = true,
+     AT(show_config), .help = "print all options and where each came from"},
+    {"dry-run", 0, OPTION_FLAG, GROUP_TALK, FOR(ALL), AT(dry_run),
+     .help = "check what can be checked without running"},
+    {"summary", 0, OPTION_TEXT, GROUP_TALK, FOR(VERB_SCORE), AT(summary), .value = "FILE",
+     .help = "write the closing summary to FILE as JSON"},
+    {"log-format", 0, OPTION_CHOICE, GROUP_TALK, FOR(ALL), AT(log_format), .fallback = "text",
+     .choices = "text|json", .help = "of the lines on standard error"},
+    {"log-level", 0, OPTION_CHOICE, GROUP_TALK, FOR(ALL), AT(log_level), .fallback = "info",
+     .choices = "error|warn|info|debug", .help = "least important lines to show"},
+    {"quiet", 'q', OPTION_FLAG, GROUP_TALK, FOR(ALL), AT(quiet),
+     .help = "warnings and errors only, no progress"},
+    {"no-progress", 0, OPTION_FLAG, GROUP_TALK, FOR(VERB_SCORE | VERB_PUBLISH), AT(no_progress),
+     .help = "no progress line"},
+    {"help", 'h', OPTION_FLAG, GROUP_TALK, FOR(ALL), .arguments_only = true, AT(help),
+     .help = "show this and leave"},
+    {"version", 'V', OPTION_FLAG, GROUP_TALK, FOR(ALL), .arguments_only = true, AT(version),
+     .help = "show the version and leave"},
+};
+// clang-format on
+
+#define ROWS ((int)(sizeof rows / sizeof rows[0]))
+
+const struct option *option_rows(int *count) {
+    *count = ROWS;
+    return rows;
+}
+
+const struct option *option_by_name(const char *name, size_t bytes) {
+    for (int i = 0; i < ROWS; i++) {
+        if (strlen(rows[i].name) == bytes && memcmp(rows[i].name, name, bytes) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+const struct option *option_by_letter(char letter) {
+    for (int i = 0; i < ROWS; i++) {
+        if (rows[i].letter == letter) return &rows[i];
+    }
+    return NULL;
+}
+
+unsigned option_verb_bit(const char *verb) {
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } verbs[] = {
+        {"score",   VERB_SCORE  },
+        {"run",     VERB_RUN    },
+        {"publish", VERB_PUBLISH},
+        {"read",    VERB_READ   },
+        {"broker",  VERB_BROKER },
+    };
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].name, verb) == 0) return verbs[i].bit;
+    }
+    return 0;
+}
+
+const char *option_group_title(enum option_group group) {
+    static const char *const titles[GROUPS] = {
+        [GROUP_INPUT] = "Input and output",
+        [GROUP_SCORE] = "What is computed",
+        [GROUP_RANKS] = "Ranks and memory",
+        [GROUP_STREAM] = "The job",
+        [GROUP_KAFKA] = "Kafka",
+        [GROUP_BROKER] = "The broker",
+        [GROUP_RUN] = "Starting ranks",
+        [GROUP_TALK] = "Settings and messages",
+    };
+    return titles[group];
+}
+
+bool option_takes_value(const struct option *option) {
+    return option->kind != OPTION_FLAG && option->kind != OPTION_SHORTHAND;
+}
+
+const char *option_value_text(const struct option *option) {
+    return option->choices != NULL ? option->choices : option->value;
+}
+
+#define NAME_MOST 64
+
+// Levenshtein's distance, one row at a time.
+static size_t distance(const char *a, size_t a_bytes, const char *b, size_t b_bytes) {
+    size_t row[NAME_MOST + 1];
+    for (size_t j = 0; j <= b_bytes; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= a_bytes; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_bytes; j++) {
+            size_t best = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[b_bytes];
+}
+
+// What neighbouring tools call the same thing.
+static const char *synonym(const char *name, size_t bytes) {
+    static const char *const pairs[][2] = {
+        {"bootstrap-servers", "brokers"    },
+        {"bootstrap-server",  "brokers"    },
+        {"device",            "backend"    },
+        {"batch-size",        "step-tokens"},
+        {"group",             "job"        },
+        {"np",                "processes"  },
+        {"verbosity",         "log-level"  },
+        {"verbose",           "log-level"  },
+        {"settings",          "config"     },
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        if (strlen(pairs[i][0]) == bytes && memcmp(pairs[i][0], name, bytes) == 0) {
+            return pairs[i][1];
+        }
+    }
+    return NULL;
+}
+
+const char *option_nearest(const char *name, size_t bytes, unsigned verbs) {
+    const char *nearest = NULL;
+    size_t least = bytes / 3 + 2; // further away it is another word
+    if (bytes > NAME_MOST) return NULL;
+    const char *meant = synonym(name, bytes);
+    if (meant != NULL && (option_by_name(meant, strlen(meant))->verbs & verbs) != 0) return meant;
+    for (int i = 0; i < ROWS; i++) {
+        if ((rows[i].verbs & verbs) == 0) continue;
+        const size_t far = distance(name, bytes, rows[i].name, strlen(rows[i].name));
+        if (far < least) {
+            least = far;
+            nearest = rows[i].name;
+        }
+    }
+    return nearest;
+}

@@ -1,0 +1,38 @@
+#pragma once
+// What the files of the option parser share.
+
+#include "src/option_value.h"
+#include "src/options.h"
+
+#define OPTION_ROWS_MOST 80
+
+enum origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_ARGUMENT };
+
+// A text that lives as long as the options do.
+struct kept_text {
+    struct kept_text *next;
+    char text[];
+};
+
+struct options {
+    struct settings settings;
+    const char *verb;
+    unsigned bit;
+    const char *file; // name of the configuration file, kept; NULL: none
+    enum origin origin[OPTION_ROWS_MOST];
+    int64_t line[OPTION_ROWS_MOST]; // in the file
+    enum origin property_origin[PROPERTIES_MOST];
+    struct kept_text *kept;
+};
+
+// A copy with a terminator, released with the options. Errors: NO_MEMORY.
+enum status options_keep(struct options *options, const char *text, size_t bytes, char **kept);
+// Sets an option unless a stronger origin has set it. `shown` names the place in messages, as in
+// "--threads" or "job.conf:3: threads". The text must live as long as the options.
+// Errors: USAGE, NO_MEMORY.
+enum status options_assign(struct options *options, const struct option *option, const char *text,
+                           enum origin origin, int64_t line, const char *shown);
+// Reads the file that --config names. Errors: USAGE, IO, NO_MEMORY.
+enum status options_read_file(struct options *options, const char *path);
+// A hostile text made fit for a message: short, and printable.
+const char *options_quote(const char *text, size_t bytes, char *quoted, size_t quoted_bytes);

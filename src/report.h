@@ -1,0 +1,25 @@
+#pragma once
+// How a job is coming along, and how it went: a bar on a terminal, otherwise a line every few
+// seconds; at the end the sums, in words and as JSON. Everything goes to standard error.
+
+#include "pipeline/documents.h"
+#include "src/settings.h"
+
+struct report;
+struct score_totals;
+
+// Only the rank that speaks for the job opens one. Borrows the settings. Errors: NO_MEMORY.
+enum status report_open(const struct settings *settings, struct report **opened);
+// Cheap; to be called often. progress may be NULL. Thread: one at a time.
+void report_progress(struct report *report, const struct documents_counts *counts,
+                     const struct source_progress *progress);
+// Says the sums and writes --summary. *report becomes NULL. Errors: IO, NO_MEMORY.
+enum status report_close(struct report **report, const struct score_totals *totals);
+// Of a job that failed: the bar goes away, nothing is said. *report may be NULL, and becomes so.
+void report_drop(struct report **report);
+
+// What documents are bad for, in words and as a key of the summary.
+const char *bad_reason_text(enum bad_reason reason);
+const char *bad_reason_key(enum bad_reason reason);
+// 1234567 as 1.23M; up to 9999 as it is. Returns text.
+const char *short_number(double number, char *text, size_t bytes);

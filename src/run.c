@@ -1,0 +1,192 @@
+// Verb `run`: starts ranks through mpirun, hands signals on in a form that lets them finish, and
+// gives the shell the exit code that the ranks agreed on.
+//
+// mpirun answers SIGTERM by killing its ranks a moment later and always leaves with 1. SIGUSR1 it
+// passes on at once and otherwise ignores. So the first request to stop becomes SIGUSR1, and the
+// ranks drain, commit and leave with 143; a second one becomes SIGTERM, a third SIGKILL.
+
+#include "src/launch.h"
+#include "src/mpirun.h"
+#include "src/options.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct watch {
+    pid_t mpirun;
+    int requests; // to stop, so far
+    bool forced;
+    int wait_status;
+};
+
+static const int watched[] = {SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGCHLD};
+#define WATCHED (sizeof watched / sizeof watched[0])
+
+static void print_command(const struct mpirun *mpirun) {
+    for (size_t i = 0; i < mpirun->count; i++) {
+        printf("%s%s", i == 0 ? "" : " ", mpirun->argument[i]);
+    }
+    putchar('\n');
+}
+
+// In the child. SIGUSR1 is ignored until mpirun has set itself up, for it would end it; the
+// others are as a shell would leave them.
+__attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
+                                                    const struct settings *settings, pid_t parent,
+                                                    const sigset_t *mask) {
+    setpgid(0, 0); // so that a terminal's Ctrl-C reaches us only
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) _exit(1);
+    for (size_t i = 0; i < WATCHED; i++) {
+        signal(watched[i], watched[i] == SIGUSR1 ? SIG_IGN : SIG_DFL);
+    }
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    mpirun_set_environment(mpirun, settings);
+    execvp(mpirun->argument[0], mpirun->argument);
+    _exit(127);
+}
+
+static void on_request(struct watch *watch, int number) {
+    watch->requests++;
+    if (watch->requests == 1) {
+        LOG(INFO, "run: signal %d: the ranks finish and commit; once more ends them at once",
+            number);
+        kill(watch->mpirun, SIGUSR1);
+    } else if (watch->requests == 2) {
+        LOG(WARN, "run: ending the ranks by force");
+        watch->forced = true;
+        kill(watch->mpirun, SIGTERM);
+    } else {
+        kill(watch->mpirun, SIGKILL);
+    }
+}
+
+// Until mpirun has ended. The first request is repeated, ever more seldom, since mpirun or a rank
+// may not have been listening yet.
+static enum status watch_mpirun(struct watch *watch, const sigset_t *signals) {
+    const struct timespec second = {.tv_sec = 1};
+    int64_t seconds = 0; // since the first request
+    while (true) {
+        const pid_t ended = waitpid(watch->mpirun, &watch->wait_status, WNOHANG);
+        if (ended == watch->mpirun) return STATUS_OK;
+        if (ended < 0 && errno != EINTR) {
+            return FAIL(UNEXPECTED, "run: waiting for mpirun: %s", strerror(errno));
+        }
+        const int number = sigtimedwait(signals, NULL, &second);
+        if (number < 0) {
+            if (watch->requests != 1) continue;
+            seconds++;
+            // After 1, 2, 4, 8, ... seconds.
+            if ((seconds & (seconds - 1)) == 0) kill(watch->mpirun, SIGUSR1);
+        } else if (number != SIGCHLD) {
+            on_request(watch, number);
+        }
+    }
+}
+
+static enum status start(const struct mpirun *mpirun, const struct settings *settings,
+                         int *exit_code) {
+    enum status status = STATUS_OK;
+    struct watch watch = {0};
+    sigset_t signals;
+    sigset_t before;
+    sigemptyset(&signals);
+    for (size_t i = 0; i < WATCHED; i++) {
+        sigaddset(&signals, watched[i]);
+    }
+    sigprocmask(SIG_BLOCK, &signals, &before);
+    const pid_t self = getpid();
+    if (stop_requested()) {
+        status = STATUS_STOPPED;
+        goto out;
+    }
+    watch.mpirun = fork();
+    if (watch.mpirun == 0) become_mpirun(mpirun, settings, self, &before);
+    if (watch.mpirun < 0) {
+        status = FAIL(UNEXPECTED, "run: fork: %s", strerror(errno));
+        goto out;
+    }
+    TRY_OUT(status, watch_mpirun(&watch, &signals));
+    if (WIFEXITED(watch.wait_status) && WEXITSTATUS(watch.wait_status) == 127) {
+        status = FAIL(USAGE, "run: mpirun could not be started: install openmpi-bin");
+        goto out;
+    }
+    *exit_code = launch_outcome(watch.wait_status, watch.forced);
+out:
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+// What the ranks would be told is read here first: a wrong option is said once, not by every
+// rank. *alone: it asks for no work, so that this process answers it.
+static enum status check_inner(const struct settings *settings, bool *alone) {
+    enum status status = STATUS_OK;
+    struct options *options = NULL;
+    const struct settings *inner = NULL;
+    const char *verb = settings->arguments[0];
+    // The array holds borrowed texts that the parser does not write to.
+    char *arguments[RUN_ARGUMENTS_MOST];
+    const int count = (int)settings->argument_count - 1;
+    if (strcmp(verb, "score") != 0) {
+        return FAIL(USAGE, "run: %s does not spread over ranks; start it without run", verb);
+    }
+    memcpy(arguments, settings->arguments + 1, (size_t)count * sizeof arguments[0]);
+    TRY_OUT(status, options_open(verb, count, arguments, &options));
+    inner = options_settings(options);
+    *alone = inner->help || inner->version || inner->show_config || inner->dry_run;
+    if (*alone) goto out;
+    TRY_OUT(status, options_check(options));
+    if (inner->ranks > 1) {
+        status = FAIL(USAGE, "run: -n %" PRId64 " and --ranks %" PRId64 " do not go together",
+                      settings->run_ranks, inner->ranks);
+        goto out;
+    }
+    if (inner->group_size > 0 && settings->run_ranks % inner->group_size != 0) {
+        status = FAIL(USAGE, "run: --group-size %" PRId64 " does not divide -n %" PRId64,
+                      inner->group_size, settings->run_ranks);
+    }
+out:
+    options_close(options);
+    return status;
+}
+
+// Becomes the verb itself, as if `run -n N` had not been there.
+static enum status become_inner(const struct settings *settings, const char *self) {
+    char *arguments[RUN_ARGUMENTS_MOST + 2] = {NULL};
+    char name[] = "longscan";
+    arguments[0] = name;
+    memcpy(arguments + 1, settings->arguments,
+           (size_t)settings->argument_count * sizeof arguments[0]);
+    execv(self, arguments);
+    return FAIL(UNEXPECTED, "run: cannot start %s: %s", self, strerror(errno));
+}
+
+enum status verb_run(const struct settings *settings, int *exit_code) {
+    enum status status = STATUS_OK;
+    struct mpirun mpirun = {0};
+    bool alone = false;
+    char self[4096];
+    const ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (bytes < 0) return FAIL(UNEXPECTED, "run: /proc/self/exe: %s", strerror(errno));
+    self[bytes] = '\0';
+    TRY(check_inner(settings, &alone));
+    if (alone) return become_inner(settings, self);
+    TRY_OUT(status, mpirun_open(settings, self, &mpirun));
+    if (settings->dry_run) {
+        print_command(&mpirun);
+    } else {
+        status = start(&mpirun, settings, exit_code);
+    }
+out:
+    mpirun_close(&mpirun);
+    return status;
+}

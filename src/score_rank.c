@@ -1,0 +1,256 @@
+#include "src/score_rank.h"
+
+#include "ops/base/hash.h"
+#include "ops/model/model.h"
+#include "src/device.h"
+#include "src/endpoints.h"
+#include "src/launch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
+#define CPU_STEP_TOKENS   4096      // a rank's tokens a step: 4 chunks, a few seconds on a core
+#define QUEUE_STEPS       8         // steps' worth of tokens that may wait
+
+struct rank_run {
+    const struct settings *settings;
+    const struct score_place *place;
+    struct backend *backend;
+    struct model *model;
+    struct endpoints endpoints;
+    struct result_ids ids;
+    struct report *report;
+    struct pipeline_counts counts;
+    int64_t step_tokens;
+    int64_t inputs_skipped; // --resume: their outputs are complete
+};
+
+static bool leads_group(const struct rank_run *run) {
+    return run->place->group->rank == 0;
+}
+
+static bool speaks(const struct rank_run *run) {
+    return run->place->world->rank == 0;
+}
+
+// What changes a score, and nothing else: not ranks, steps, threads or times. The model has a hash
+// of its own beside this one.
+static uint64_t settings_hash(const struct rank_run *run) {
+    char text[256];
+    const struct tokenizer *tokenizer = run->endpoints.tokenizer;
+    const int bytes =
+        snprintf(text, sizeof text, "dtype=%s bos=%d tokenizer=%s:%016llx", run->settings->dtype,
+                 run->settings->bos, tokenizer != NULL ? tokenizer->name : "none",
+                 (unsigned long long)(tokenizer != NULL ? tokenizer->hash : 0));
+    return hash_bytes(text, (size_t)bytes);
+}
+
+static enum status open_model(struct rank_run *run) {
+    const struct settings *settings = run->settings;
+    TRY(device_open(settings, run->place->local_ranks, speaks(run), &run->backend));
+    run->step_tokens = settings->step_tokens > 0 ? settings->step_tokens : CPU_STEP_TOKENS;
+    if (run->step_tokens % CHUNK_TOKENS != 0) {
+        return FAIL(USAGE, "--step-tokens %lld is not a multiple of %d",
+                    (long long)run->step_tokens, CHUNK_TOKENS);
+    }
+    const struct model_settings sizes = {.step_tokens = run->step_tokens};
+    TRY(model_open(settings->model, run->backend, &sizes, &run->model));
+    const struct model_info *info = model_info(run->model);
+    if (settings->bos && info->bos_token < 0) {
+        return FAIL(MISMATCH, "--bos: %s/config.json names no bos_token_id", settings->model);
+    }
+    TRY(endpoints_choose_tokenizer(&run->endpoints, info->vocab_size));
+    run->ids = (struct result_ids){
+        .model = info->hash,
+        .settings = settings_hash(run),
+        .numerics = hash_bytes(run->backend->numerics, strlen(run->backend->numerics))};
+    return STATUS_OK;
+}
+
+static enum status agree(const struct rank_run *run) {
+    const struct model_info *info = model_info(run->model);
+    struct pipeline_identity mine;
+    memset(&mine, 0, sizeof mine);
+    mine.program = hash_bytes(LONGSCAN_VERSION, strlen(LONGSCAN_VERSION));
+    mine.model = info->hash;
+    mine.settings = run->ids.settings;
+    mine.layer_bytes = info->layer_bytes;
+    mine.step_tokens = run->step_tokens;
+    memcpy(mine.numerics, run->backend->numerics, sizeof mine.numerics);
+    return pipeline_agree(run->place->world, &mine, (int32_t)run->settings->peer_timeout_ms);
+}
+
+static int64_t bad_of(const struct documents_counts *counts) {
+    int64_t bad = 0;
+    for (int i = 0; i < BAD_REASONS; i++) {
+        bad += counts->bad[i];
+    }
+    return bad;
+}
+
+static void tell_report(void *listener, const struct documents_counts *counts,
+                        const struct source_progress *source) {
+    report_progress(listener, counts, source);
+}
+
+static enum status run_pipeline(struct rank_run *run, int *exit_code) {
+    const struct settings *settings = run->settings;
+    const struct model_info *info = model_info(run->model);
+    const int64_t capacity = run->step_tokens * run->place->group->ranks;
+    const struct pipeline_settings pipeline = {
+        .step_tokens = run->step_tokens,
+ // a state over a local link costs about as long as a few tokens take; a chunk is worth it
+        .move_tokens = CHUNK_TOKENS / 8,
+        .queue_tokens =
+            settings->queue_tokens > 0 ? settings->queue_tokens : QUEUE_STEPS * capacity,
+        .commit_interval_ms = settings->commit_interval_ms,
+        .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
+        .device_slots = settings->slots,
+        .host_slots_bytes = (size_t)settings->host_slots_bytes,
+        .spill_folder = settings->spill,
+        .documents = {.bos = settings->bos ? info->bos_token : -1,
+                      .ordered = !run->endpoints.topic_in,
+                      .tally = {.score_every = settings->score_every,
+                                .token_nll = settings->token_nll}},
+        .stop = stop_requested,
+        .progress = run->report != NULL ? tell_report : NULL,
+        .listener = run->report,
+    };
+    const struct pipeline_rank rank = {.group = run->place->group,
+                                       .backend = run->backend,
+                                       .model = run->model,
+                                       .source = run->endpoints.source,
+                                       .sink = run->endpoints.sink};
+    return pipeline_run(&pipeline, &rank, &run->counts, exit_code);
+}
+
+static int64_t peak_bytes(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+static void own_totals(const struct rank_run *run, int exit_code, struct score_totals *totals) {
+    const struct leader_counts *leader = &run->counts.leader;
+    *totals = (struct score_totals){.documents = leader->documents,
+                                    .steps = leader->steps,
+                                    .moves = leader->moves,
+                                    .hand_overs = leader->hand_overs,
+                                    .spills = run->counts.slots.spills,
+                                    .plan_ns = leader->plan_ns,
+                                    .run_ns = leader->run_ns,
+                                    .compute_ns = run->counts.worker.compute_ns,
+                                    .wait_ns = run->counts.worker.wait_ns,
+                                    .peak_bytes = peak_bytes(),
+                                    .inputs_skipped = speaks(run) ? run->inputs_skipped : 0,
+                                    .exit_code = exit_code};
+}
+
+static void add_totals(struct score_totals *sum, const struct score_totals *more) {
+    sum->documents.documents += more->documents.documents;
+    sum->documents.tokens += more->documents.tokens;
+    sum->documents.scored += more->documents.scored;
+    sum->documents.text_bytes += more->documents.text_bytes;
+    sum->documents.nll += more->documents.nll;
+    sum->documents.open += more->documents.open;
+    sum->documents.duplicates += more->documents.duplicates;
+    sum->documents.replaced += more->documents.replaced;
+    for (int i = 0; i < BAD_REASONS; i++) {
+        sum->documents.bad[i] += more->documents.bad[i];
+    }
+    sum->steps += more->steps;
+    sum->moves += more->moves;
+    sum->hand_overs += more->hand_overs;
+    sum->spills += more->spills;
+    sum->plan_ns += more->plan_ns;
+    sum->compute_ns += more->compute_ns;
+    sum->wait_ns += more->wait_ns;
+    sum->inputs_skipped += more->inputs_skipped;
+    if (more->run_ns > sum->run_ns) sum->run_ns = more->run_ns;
+    if (more->peak_bytes > sum->peak_bytes) sum->peak_bytes = more->peak_bytes;
+    if (more->exit_code > sum->exit_code) sum->exit_code = more->exit_code;
+}
+
+static enum status gather_totals(const struct rank_run *run, int exit_code,
+                                 struct score_totals *totals) {
+    struct link *world = run->place->world;
+    struct score_totals mine;
+    struct score_totals *all = calloc((size_t)world->ranks, sizeof *all);
+    if (all == NULL) return FAIL(NO_MEMORY, "totals of %d ranks", world->ranks);
+    own_totals(run, exit_code, &mine);
+    const enum status status =
+        world->table->gather(world, &mine, sizeof mine, all, GATHER_FOREVER_MS);
+    *totals = (struct score_totals){0};
+    for (int32_t i = 0; i < world->ranks; i++) {
+        add_totals(totals, &all[i]);
+    }
+    free(all);
+    return status;
+}
+
+// The verdict of --max-bad and --strict, from what all ranks know.
+static void judge(const struct settings *settings, struct score_totals *totals) {
+    const int64_t bad = bad_of(&totals->documents);
+    if (totals->exit_code != 0 || bad == 0) return;
+    const double all = (double)(totals->documents.documents + bad);
+    if ((double)bad > settings->max_bad * all) {
+        totals->exit_code = status_exit_code(STATUS_BAD_INPUT);
+    } else if (settings->strict) {
+        totals->exit_code = status_exit_code(STATUS_SOME_BAD);
+    }
+}
+
+static enum status score(struct rank_run *run, struct score_totals *totals) {
+    const struct settings *settings = run->settings;
+    int exit_code = 0;
+    TRY(endpoints_check(settings, &run->endpoints));
+    for (int64_t i = 0; run->endpoints.complete != NULL && i < run->endpoints.inputs.count; i++) {
+        run->inputs_skipped += run->endpoints.complete[i];
+    }
+    if (run->endpoints.topic_in && !run->endpoints.topic_out && run->place->groups > 1) {
+        return FAIL(USAGE,
+                    "%d groups cannot write one file; give --output kafka:TOPIC, or one "
+                    "group (--group-size 0)",
+                    run->place->groups);
+    }
+    TRY(open_model(run));
+    TRY(agree(run));
+    if (settings->dry_run) {
+        if (speaks(run)) LOG(INFO, "dry run: model, input and output are in order");
+        return STATUS_OK;
+    }
+    if (leads_group(run)) {
+        TRY(endpoints_open(&run->endpoints, run->place->group_index, run->place->groups,
+                           &run->ids));
+    }
+    if (speaks(run)) TRY(report_open(settings, &run->report));
+    const enum status status = run_pipeline(run, &exit_code);
+    totals->exit_code = exit_code;
+    if (status != STATUS_OK && status != STATUS_STOPPED) return status;
+    TRY(endpoints_close(&run->endpoints));
+    TRY(gather_totals(run, exit_code, totals));
+    judge(settings, totals);
+    return speaks(run) ? report_close(&run->report, totals) : STATUS_OK;
+}
+
+enum status score_on_rank(const struct settings *settings, const struct score_place *place,
+                          struct score_totals *totals) {
+    struct rank_run run = {.settings = settings, .place = place};
+    *totals = (struct score_totals){0};
+    const enum status status = score(&run, totals);
+    if (status != STATUS_OK) {
+        if (totals->exit_code == 0) totals->exit_code = status_exit_code(status);
+        // the leader of the group may still be removing what it has half written
+        if (place->group->rank != 0) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+        place->group->table->abort(place->group, launch_exit_code(totals->exit_code));
+        place->world->table->abort(place->world, launch_exit_code(totals->exit_code));
+    }
+    (void)!endpoints_close(&run.endpoints);
+    report_drop(&run.report);
+    model_close(run.model);
+    if (run.backend != NULL) run.backend->table->close(run.backend);
+    return status;
+}

@@ -1,0 +1,7 @@
+#pragma once
+// The closing summary as one JSON object in a file, renamed into place when complete.
+
+#include "src/score_rank.h"
+
+// Errors: IO, NO_MEMORY.
+enum status summary_write(const char *path, const struct score_totals *totals, double seconds);

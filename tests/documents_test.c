@@ -1,0 +1,426 @@
+// The leader's documents without ranks: records in any cut, plans and answers in any size, and the
+// results that leave. What a token's NLL is, is decided by its position and document alone.
+
+#include "pipeline/documents.h"
+
+#include "ops/backend.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct kept { // what the sink was given, in order
+    char id[32];
+    int64_t tokens, scored, pieces, windows;
+    double nll;
+    int64_t token_nlls;
+};
+
+struct test_sink {
+    struct sink base;
+    struct kept kept[4096];
+    int64_t count, pieces, finished;
+    int64_t piece_nlls, piece_windows;
+    int64_t next_nll; // position the next piece has to start at
+};
+
+static enum status keep_piece(struct sink *base, const struct document_piece *piece) {
+    struct test_sink *sink = (struct test_sink *)base;
+    if (piece->token_nll_count > 0) {
+        assert_int_equal(piece->token_nll_first, sink->next_nll);
+        sink->next_nll += piece->token_nll_count;
+    }
+    sink->pieces++;
+    sink->piece_nlls += piece->token_nll_count;
+    sink->piece_windows += piece->window_count;
+    return STATUS_OK;
+}
+
+static enum status keep_score(struct sink *base, const struct document_score *score) {
+    struct test_sink *sink = (struct test_sink *)base;
+    struct kept *kept = &sink->kept[sink->count++];
+    memcpy(kept->id, score->id, score->id_bytes);
+    kept->tokens = score->tokens;
+    kept->scored = score->scored;
+    kept->nll = score->nll;
+    kept->token_nlls = score->token_nll_count;
+    kept->windows = score->window_count;
+    return STATUS_OK;
+}
+
+static enum status keep_finish(struct sink *base, int32_t partition) {
+    (void)partition;
+    ((struct test_sink *)base)->finished++;
+    return STATUS_OK;
+}
+
+static const struct sink_table sink_table = {
+    .name = "test", .piece = keep_piece, .score = keep_score, .finish = keep_finish};
+
+static struct test_sink *sink_open(void) {
+    struct test_sink *sink = calloc(1, sizeof *sink);
+    assert_non_null(sink);
+    sink->base.table = &sink_table;
+    sink->next_nll = 1;
+    return sink;
+}
+
+static struct record *record_of(const char *id, int64_t first, int64_t tokens, bool last) {
+    struct record *record = NULL;
+    assert_int_equal(record_make(RECORD_TOKENS, id, strlen(id), "", 0, tokens, &record), STATUS_OK);
+    for (int64_t i = 0; i < tokens; i++) {
+        record_tokens(record)[i] = (int32_t)((first + i) % 251);
+    }
+    record->first = first;
+    record->last = last;
+    record->text_bytes = tokens;
+    return record;
+}
+
+static void accept(struct documents *d, const char *id, int64_t first, int64_t tokens, bool last) {
+    struct record *record = record_of(id, first, tokens, last);
+    assert_int_equal(documents_accept(d, record), STATUS_OK);
+    record_free(record);
+}
+
+// The NLL of a position, the same wherever the plan cuts.
+static float nll_at(int64_t position) {
+    return 0.25f + (float)(position % 97) / 64.0f;
+}
+
+static double nll_sum(int64_t tokens) {
+    double sum = 0;
+    for (int64_t p = 1; p < tokens; p++) {
+        sum += (double)nll_at(p);
+    }
+    return sum;
+}
+
+// Plan and answer everything that is ready, `most` tokens a turn.
+static void run_ready(struct documents *d, struct sink *sink, int64_t most) {
+    static int32_t token[1 << 20];
+    static float nll[1 << 20];
+    while (d->ready_first != NULL) {
+        struct document *doc = d->ready_first;
+        bool closes = false;
+        int32_t lookahead = 0;
+        int64_t count = document_ready(doc, &closes);
+        if (count > most) count = most / CHUNK_TOKENS * CHUNK_TOKENS;
+        const int64_t first = doc->planned;
+        documents_take(d, doc, count, token, &lookahead);
+        documents_requeue(d, &doc, 1);
+        for (int64_t i = 0; i < count; i++) {
+            assert_int_equal(token[i], (first + i) % 251);
+            nll[i] = nll_at(first + i + 1);
+        }
+        if (lookahead >= 0) assert_int_equal(lookahead, (first + count) % 251);
+        assert_int_equal(documents_answer(d, doc, first, nll, count), STATUS_OK);
+        assert_int_equal(documents_emit(d, sink), STATUS_OK);
+    }
+    assert_int_equal(documents_emit(d, sink), STATUS_OK);
+    assert_int_equal(d->ready_tokens, 0);
+}
+
+static struct documents_settings plain(bool ordered) {
+    return (struct documents_settings){.vocab_size = 256, .bos = -1, .ordered = ordered};
+}
+
+static void any_cut_gives_the_same_result(void **state) {
+    static const int64_t lengths[] = {0, 1, 2, 1023, 1024, 1025, 2048, 10000};
+    (void)state;
+    srand(1);
+    for (size_t n = 0; n < sizeof lengths / sizeof lengths[0]; n++) {
+        for (int turn = 0; turn < 20; turn++) {
+            struct documents d;
+            struct test_sink *sink = sink_open();
+            const struct documents_settings settings = plain(turn % 2 == 0);
+            assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+            int64_t at = 0;
+            while (at < lengths[n]) {
+                int64_t tokens = 1 + rand() % 3000;
+                if (tokens > lengths[n] - at) tokens = lengths[n] - at;
+                accept(&d, "a", at, tokens, false);
+                at += tokens;
+                if (rand() % 2) run_ready(&d, &sink->base, 1024 * (1 + rand() % 3));
+            }
+            accept(&d, "a", at, 0, true);
+            run_ready(&d, &sink->base, 4096);
+            assert_int_equal(sink->count, 1);
+            assert_int_equal(sink->kept[0].tokens, lengths[n]);
+            assert_int_equal(sink->kept[0].scored, lengths[n] > 0 ? lengths[n] - 1 : 0);
+            assert_true(sink->kept[0].nll == nll_sum(lengths[n]));
+            assert_int_equal(d.entries, 0);
+            documents_close(&d);
+            free(sink);
+        }
+    }
+}
+
+static void an_open_chunk_waits_for_the_token_after_it(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(false);
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "a", 0, 1024, false);
+    assert_int_equal(d.ready_tokens, 0);
+    accept(&d, "a", 1024, 1, false);
+    assert_int_equal(d.ready_tokens, 1024);
+    run_ready(&d, &sink->base, 1024);
+    accept(&d, "a", 1025, 0, true);
+    assert_int_equal(d.ready_tokens, 1);
+    run_ready(&d, &sink->base, 1024);
+    assert_int_equal(sink->kept[0].scored, 1024);
+    documents_close(&d);
+    free(sink);
+}
+
+static void duplicates_are_dropped_and_gaps_are_bad(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(false);
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "twice", 0, 100, false);
+    accept(&d, "twice", 0, 100, false);
+    accept(&d, "twice", 50, 100, false); // half known
+    accept(&d, "twice", 150, 10, true);
+    accept(&d, "gap", 0, 100, false);
+    accept(&d, "gap", 101, 100, false);
+    accept(&d, "gap", 201, 100, true); // swallowed
+    accept(&d, "late", 5, 10, true);   // its start is missing
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 1);
+    assert_string_equal(sink->kept[0].id, "twice");
+    assert_int_equal(sink->kept[0].tokens, 160);
+    assert_true(sink->kept[0].nll == nll_sum(160));
+    assert_int_equal(d.counts.duplicates, 1);
+    assert_int_equal(d.counts.bad[BAD_GAP], 2);
+    assert_int_equal(d.entries, 0);
+    documents_close(&d);
+    free(sink);
+}
+
+static void foreign_tokens_and_numbers_that_are_none_are_bad(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    struct documents_settings settings = plain(true);
+    int32_t token[16];
+    int32_t lookahead = 0;
+    const float nll[16] = {1.0f, NAN};
+    (void)state;
+    settings.vocab_size = 200;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "foreign", 0, 210, true);
+    assert_int_equal(d.counts.bad[BAD_TOKEN], 1);
+    accept(&d, "nan", 0, 16, true);
+    struct document *doc = d.ready_first;
+    documents_take(&d, doc, 16, token, &lookahead);
+    documents_requeue(&d, &doc, 1);
+    assert_int_equal(documents_answer(&d, doc, 0, nll, 16), STATUS_OK);
+    assert_int_equal(d.counts.bad[BAD_NLL], 1);
+    assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
+    assert_int_equal(sink->count, 0);
+    assert_int_equal(d.entries, 0);
+    documents_close(&d);
+    free(sink);
+}
+
+static void a_fault_in_an_open_document_ends_it(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(true);
+    struct record *fault = NULL;
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "broken", 0, 500, false);
+    accept(&d, "whole", 0, 500, true);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 0); // waits for the first
+    assert_int_equal(record_make_fault("broken", 6, "a file ends in mid token", &fault), STATUS_OK);
+    assert_int_equal(documents_accept(&d, fault), STATUS_OK);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 1);
+    assert_string_equal(sink->kept[0].id, "whole");
+    assert_int_equal(d.counts.bad[BAD_RECORD], 1);
+    assert_int_equal(d.entries, 0);
+    record_free(fault);
+    documents_close(&d);
+    free(sink);
+}
+
+static void a_higher_version_replaces_and_a_lower_one_is_dropped(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(false);
+    int32_t token[2048];
+    int32_t lookahead = 0;
+    static const float nll[2048];
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "a", 0, 1025, false);
+    struct document *old = d.ready_first;
+    documents_take(&d, old, 1024, token, &lookahead); // on its way while it is replaced
+    documents_requeue(&d, &old, 1);
+    old->holder = 3;
+    struct record *newer = record_of("a", 0, 300, true);
+    newer->version = 7;
+    assert_int_equal(documents_accept(&d, newer), STATUS_OK);
+    newer->version = 6;
+    assert_int_equal(documents_accept(&d, newer), STATUS_OK);
+    record_free(newer);
+    assert_int_equal(d.drop_count, 1);
+    assert_int_equal(d.drops[0].rank, 3);
+    assert_int_equal(documents_answer(&d, old, 0, nll, 1024), STATUS_OK);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 1);
+    assert_int_equal(sink->kept[0].tokens, 300);
+    assert_int_equal(d.counts.replaced, 1);
+    assert_int_equal(d.counts.duplicates, 1);
+    assert_int_equal(d.entries, 0);
+    documents_close(&d);
+    free(sink);
+}
+
+static void ordered_results_leave_in_the_order_of_the_input(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(true);
+    char id[16];
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "first", 0, 5000, false); // still open while all others are done
+    for (int i = 0; i < 100; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        accept(&d, id, 0, 1 + i * 7, true);
+    }
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 0);
+    accept(&d, "first", 5000, 1, true);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 101);
+    assert_string_equal(sink->kept[0].id, "first");
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(atoi(sink->kept[i + 1].id), i);
+    }
+    struct record *end = NULL;
+    assert_int_equal(record_make(RECORD_PARTITION_END, "", 0, "", 0, 0, &end), STATUS_OK);
+    assert_int_equal(documents_accept(&d, end), STATUS_OK);
+    record_free(end);
+    assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
+    assert_int_equal(sink->finished, 1);
+    documents_close(&d);
+    free(sink);
+}
+
+static void bos_adds_a_prediction_and_shifts_no_position(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    struct documents_settings settings = plain(true);
+    int32_t token[512];
+    int32_t lookahead = 0;
+    float nll[512];
+    (void)state;
+    settings.bos = 255;
+    settings.tally.token_nll = true;
+    settings.tally.score_every = 100;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "a", 0, 250, true);
+    struct document *doc = d.ready_first;
+    assert_int_equal(doc->known, 251);
+    documents_take(&d, doc, 251, token, &lookahead);
+    assert_int_equal(token[0], 255);
+    assert_int_equal(lookahead, -1);
+    documents_requeue(&d, &doc, 1);
+    for (int i = 0; i < 251; i++) {
+        nll[i] = nll_at(i);
+    }
+    assert_int_equal(documents_answer(&d, doc, 0, nll, 251), STATUS_OK);
+    assert_int_equal(doc->tally.nll_first, 0);
+    assert_int_equal(doc->tally.windows[0].scored, 100);
+    assert_int_equal(doc->tally.windows[2].scored, 50);
+    assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
+    assert_int_equal(sink->kept[0].scored, 250);
+    assert_int_equal(sink->kept[0].tokens, 250);
+    documents_close(&d);
+    free(sink);
+}
+
+static void long_arrays_leave_in_pieces_at_fixed_places(void **state) {
+    const int64_t tokens = 3 * ARRAY_INLINE_MOST + 777;
+    int64_t pieces = -1;
+    (void)state;
+    for (int turn = 0; turn < 4; turn++) {
+        struct documents d;
+        struct test_sink *sink = sink_open();
+        struct documents_settings settings = plain(turn % 2 == 0);
+        settings.tally = (struct tally_settings){.score_every = 2, .token_nll = true};
+        assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+        const int64_t step = 1000 + turn * 40000;
+        for (int64_t at = 0; at < tokens; at += step) {
+            const int64_t count = at + step < tokens ? step : tokens - at;
+            accept(&d, "a", at, count, at + count == tokens);
+            run_ready(&d, &sink->base, 1 << 20);
+        }
+        assert_int_equal(sink->count, 1);
+        assert_int_equal(sink->kept[0].token_nlls, 0);
+        assert_int_equal(sink->piece_nlls, tokens - 1);
+        assert_int_equal(sink->piece_windows, (tokens + 1) / 2);
+        if (pieces < 0) pieces = sink->pieces;
+        assert_int_equal(sink->pieces, pieces);
+        assert_true(sink->kept[0].nll == nll_sum(tokens));
+        documents_close(&d);
+        free(sink);
+    }
+}
+
+static void a_cut_holds_at_the_oldest_open_document(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(false);
+    static const char *const ids[] = {"a", "b", "a", "b", "c"};
+    static const int64_t firsts[] = {0, 0, 10, 10, 0};
+    static const bool lasts[] = {false, false, false, true, true};
+    static const int64_t safe[] = {0, 0, 0, 0, 0};
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    for (int i = 0; i < 5; i++) {
+        struct record *record = record_of(ids[i], firsts[i], 10, lasts[i]);
+        record->offset = i;
+        assert_int_equal(documents_accept(&d, record), STATUS_OK);
+        record_free(record);
+        run_ready(&d, &sink->base, 4096);
+        assert_int_equal(partition_safe_offset(&d.partitions[0]), safe[i]);
+    }
+    struct record *record = record_of("a", 20, 10, true);
+    record->offset = 5;
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    record_free(record);
+    assert_int_equal(partition_safe_offset(&d.partitions[0]), 0); // known, not yet scored
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(partition_safe_offset(&d.partitions[0]), 6);
+    documents_close(&d);
+    free(sink);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_cut_gives_the_same_result),
+        cmocka_unit_test(an_open_chunk_waits_for_the_token_after_it),
+        cmocka_unit_test(duplicates_are_dropped_and_gaps_are_bad),
+        cmocka_unit_test(foreign_tokens_and_numbers_that_are_none_are_bad),
+        cmocka_unit_test(a_fault_in_an_open_document_ends_it),
+        cmocka_unit_test(a_higher_version_replaces_and_a_lower_one_is_dropped),
+        cmocka_unit_test(ordered_results_leave_in_the_order_of_the_input),
+        cmocka_unit_test(bos_adds_a_prediction_and_shifts_no_position),
+        cmocka_unit_test(long_arrays_leave_in_pieces_at_fixed_places),
+        cmocka_unit_test(a_cut_holds_at_the_oldest_open_document),
+    };
+    log_setup(LOG_ERROR, LOG_TEXT);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

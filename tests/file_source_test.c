@@ -1,0 +1,585 @@
+// Files as records: the documents, their cuts, and everything that can be wrong with a file.
+
+#include "pipeline/file_source.h"
+
+#include "ops/base/clock.h"
+#include "tests/temp_folder.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+// clang-format off
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+
+struct fixture {
+    struct temp_folder folder;
+    struct inputs inputs;
+    struct tokenizer *tokenizer;
+    struct file_source_settings settings;
+    struct source *source;
+};
+
+static int set_up(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    temp_folder_make(&f->folder);
+    assert_int_equal(byte_tokenizer_open(&f->tokenizer), STATUS_OK);
+    f->settings.shard.tokenizer = f->tokenizer;
+    f->settings.shard.max_line = 1 << 20;
+    *state = f;
+    return 0;
+}
+
+static void close_source(struct fixture *f) {
+    if (f->source != NULL) assert_int_equal(f->source->table->close(f->source), STATUS_OK);
+    f->source = NULL;
+    inputs_free(&f->inputs);
+}
+
+static int tear_down(void **state) {
+    struct fixture *f = *state;
+    close_source(f);
+    f->tokenizer->close(f->tokenizer);
+    temp_folder_remove(&f->folder);
+    free(f);
+    return 0;
+}
+
+static void open_source(struct fixture *f, const char *input) {
+    close_source(f);
+    assert_int_equal(inputs_expand(input, &f->inputs), STATUS_OK);
+    assert_int_equal(file_source_open(&f->inputs, &f->settings, &f->source), STATUS_OK);
+}
+
+static struct record *next(struct fixture *f) {
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 10000, &record), STATUS_OK);
+    assert_non_null(record);
+    return record;
+}
+
+static void expect_end(struct fixture *f) {
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 10000, &record), STATUS_END);
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_END);
+}
+
+static void expect_partition_end(struct fixture *f, int32_t partition) {
+    struct record *record = next(f);
+    assert_int_equal(record->kind, RECORD_PARTITION_END);
+    assert_int_equal(record->partition, partition);
+    record_free(record);
+}
+
+static bool is_text(const char *bytes, size_t count, const char *text) {
+    return count == strlen(text) && memcmp(bytes, text, count) == 0;
+}
+
+// A document of one record whose tokens are these bytes.
+static void expect_document(struct fixture *f, int64_t offset, const char *id, const char *text) {
+    struct record *record = next(f);
+    if (record->kind == RECORD_FAULT) fail_msg("%s", record->fault);
+    assert_int_equal(record->kind, RECORD_TOKENS);
+    assert_true(is_text(record->id, record->id_bytes, id));
+    assert_int_equal(record->offset, offset);
+    assert_int_equal(record->serial, offset + 1);
+    assert_int_equal(record->first, 0);
+    assert_int_equal(record->tokens, strlen(text));
+    assert_int_equal(record->text_bytes, strlen(text));
+    for (int64_t i = 0; i < record->tokens; i++) {
+        assert_int_equal(record->token[i], (unsigned char)text[i]);
+    }
+    assert_true(record->last);
+    record_free(record);
+}
+
+static void expect_fault(struct fixture *f, int64_t offset, const char *first, const char *second) {
+    struct record *record = next(f);
+    assert_int_equal(record->kind, RECORD_FAULT);
+    if (strstr(record->fault, first) == NULL || strstr(record->fault, second) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\" and \"%s\"", record->fault, first, second);
+    }
+    assert_int_equal(record->offset, offset);
+    assert_true(record->serial != 0);
+    record_free(record);
+}
+
+static void jsonl_lines(void **state) {
+    struct fixture *f = *state;
+    const char lines[] = "\xef\xbb\xbf{\"id\":\"a\",\"text\":\"one\"}\r\n"
+                         "\n \t\r\n"
+                         "{\"text\":\"\"}\n"
+                         "oops\n"
+                         "{\"id\":\"a\",\"text\":\"\\u00e4\",\"x\":1}";
+    open_source(f, temp_text(&f->folder, "d.jsonl", lines));
+    expect_document(f, 0, "a", "one");
+    expect_document(f, 3, "d.jsonl:4", "");
+    expect_fault(f, 4, "d.jsonl:5: ", "not a JSON object");
+    struct record *record = next(f);
+    assert_int_equal(record->serial, 6); // its id is not new, but it is another document
+    assert_true(is_text(record->attributes, record->attributes_bytes, "\"x\":1"));
+    assert_int_equal(record->text_bytes, 2);
+    record_free(record);
+    expect_partition_end(f, 0);
+    expect_end(f);
+}
+
+static void hostile_lines(void **state) {
+    struct fixture *f = *state;
+    char *lines = malloc(4 << 20);
+    assert_non_null(lines);
+    size_t at = 0;
+    f->settings.shard.max_line = 100000;
+    // One byte too long, just short enough, far too long, cut off with a NUL, too long at the end.
+    const size_t sizes[] = {100001, 100000, 1500000};
+    for (int i = 0; i < 3; i++) {
+        memset(lines + at, 'x', sizes[i]);
+        memcpy(lines + at, "{\"text\":\"", 9);
+        memcpy(lines + at + sizes[i] - 2, "\"}\n", 3);
+        at += sizes[i] + 1;
+    }
+    memcpy(lines + at, "{\"text\":\"a\0b\"}\n{\"text\":\"ok\"}\n", 30);
+    at += 30;
+    memset(lines + at, '[', 300000);
+    at += 300000;
+    open_source(f, temp_file(&f->folder, "h.jsonl", lines, at));
+    free(lines);
+    expect_fault(f, 0, "h.jsonl:1: ", "longer than 100000");
+    int64_t tokens = 0;
+    for (bool last = false; !last;) {
+        struct record *record = next(f);
+        assert_int_equal(record->offset, 1);
+        assert_int_equal(record->first, tokens);
+        tokens += record->tokens;
+        last = record->last;
+        record_free(record);
+    }
+    assert_int_equal(tokens, 100000 - 11);
+    expect_fault(f, 2, "h.jsonl:3: ", "longer than 100000");
+    expect_fault(f, 3, "h.jsonl:4: ", "control character");
+    expect_document(f, 4, "h.jsonl:5", "ok");
+    expect_fault(f, 5, "h.jsonl:6: ", "longer than 100000");
+    expect_partition_end(f, 0);
+    expect_end(f);
+}
+
+// A document of n tokens in records of m: as many as there must be, in order, last on the last.
+static void expect_cut(struct fixture *f, int64_t n, int64_t m, int32_t (*token_of)(int64_t)) {
+    int64_t at = 0, offset = -1;
+    bool last = false;
+    while (!last) {
+        struct record *record = next(f);
+        if (record->kind == RECORD_FAULT) fail_msg("%s", record->fault);
+        assert_int_equal(record->first, at);
+        assert_int_equal(record->serial, 1);
+        assert_true(record->offset >= offset);
+        assert_int_equal(record->tokens, n - at < m ? n - at : m);
+        for (int64_t i = 0; i < record->tokens; i++) {
+            if (record->token[i] != token_of(at + i)) fail_msg("token %lld", (long long)(at + i));
+        }
+        at += record->tokens;
+        offset = record->offset;
+        last = record->last;
+        assert_true(last == (at == n));
+        record_free(record);
+    }
+    expect_partition_end(f, 0);
+    expect_end(f);
+}
+
+static int32_t small_token(int64_t at) {
+    return (int32_t)(at * 7 % 251);
+}
+
+static int32_t large_token(int64_t at) {
+    return (int32_t)((uint64_t)at * 2654435761U % 0x80000000U);
+}
+
+static int32_t middle_token(int64_t at) {
+    return large_token(at) & 0xffff;
+}
+
+// The same document in every format and cut.
+static void cuts(void **state) {
+    struct fixture *f = *state;
+    static const int64_t sizes[][2] = {
+        {100000, 1 << 19},
+        {100000, 65536  },
+        {1000,   1      },
+        {1000,   1000   },
+        {1001,   1000   },
+        {2000,   1000   },
+        {1,      1      },
+        {0,      5      }
+    };
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        const int64_t n = sizes[s][0];
+        unsigned char *bytes = malloc((size_t)n * 12 + 64);
+        assert_non_null(bytes);
+        f->settings.shard.record_tokens = sizes[s][1];
+        for (int width = 1; width <= 4; width *= 2) {
+            static const char *const names[] = {"", "d.txt", "d.u16", "", "d.U32"};
+            int32_t (*const token_of)(int64_t) = width == 1   ? small_token
+                                                 : width == 2 ? middle_token
+                                                              : large_token;
+            for (int64_t i = 0; i < n * width; i++) {
+                bytes[i] = (unsigned char)(token_of(i / width) >> i % width * 8);
+            }
+            open_source(f, temp_file(&f->folder, names[width], bytes, (size_t)(n * width)));
+            expect_cut(f, n, sizes[s][1], token_of);
+        }
+        int at = sprintf((char *)bytes, "{\"tokens\":[");
+        for (int64_t i = 0; i < n; i++) {
+            at += sprintf((char *)bytes + at, i > 0 ? ",%d" : "%d", large_token(i));
+        }
+        at += sprintf((char *)bytes + at, "]}");
+        f->settings.shard.max_line = 4 << 20;
+        open_source(f, temp_file(&f->folder, "d.jsonl", bytes, (size_t)at));
+        expect_cut(f, n, sizes[s][1], large_token);
+        free(bytes);
+    }
+}
+
+static void text_is_any_bytes(void **state) {
+    struct fixture *f = *state;
+    const char bytes[] = "\xef\xbb\xbf\0a\r\n\xff{\"id\"";
+    open_source(f, temp_file(&f->folder, "any.md", bytes, sizeof bytes));
+    struct record *record = next(f);
+    assert_true(is_text(record->id, record->id_bytes, "any.md"));
+    assert_int_equal(record->tokens, sizeof bytes);
+    assert_int_equal(record->text_bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        assert_int_equal(record->token[i], (unsigned char)bytes[i]);
+    }
+    assert_true(record->last);
+    record_free(record);
+}
+
+static void wrong_raw_files(void **state) {
+    struct fixture *f = *state;
+    open_source(f, temp_file(&f->folder, "odd.u16", "abcde", 5));
+    expect_fault(f, 0, "odd.u16", "cut off: 1 bytes of 2");
+    expect_partition_end(f, 0);
+    open_source(f, temp_file(&f->folder, "odd.u32", "abcdefg", 7));
+    expect_fault(f, 0, "odd.u32", "cut off: 3 bytes of 4");
+    expect_partition_end(f, 0);
+    f->settings.shard.record_tokens = 1;
+    open_source(f, temp_file(&f->folder, "big.u32", "\1\0\0\0\0\0\0\x80", 8));
+    record_free(next(f));
+    struct record *fault = next(f);
+    assert_int_equal(fault->kind, RECORD_FAULT);
+    assert_int_equal(fault->serial, 1); // of the document that has begun
+    assert_true(is_text(fault->id, fault->id_bytes, "big.u32"));
+    assert_non_null(strstr(fault->fault, "token 1 is larger"));
+    record_free(fault);
+    expect_partition_end(f, 0);
+    expect_end(f);
+}
+
+static void wrong_inputs(void **state) {
+    struct fixture *f = *state;
+    struct inputs none;
+    struct source *source = NULL;
+    assert_int_equal(inputs_expand(temp_name(&f->folder, "absent"), &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(temp_name(&f->folder, "no*match"), &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // empty
+    assert_int_equal(inputs_expand("", &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand("@/nowhere/at/all", &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "a.jsonl.gz", "x"), &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // holds a packed file
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "b.zst", "x"), &none), STATUS_USAGE);
+
+    f->settings.shard.tokenizer = NULL;
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "t.txt", "x"), &f->inputs), STATUS_OK);
+    assert_int_equal(file_source_open(&f->inputs, &f->settings, &source), STATUS_USAGE);
+    open_source(f, temp_text(&f->folder, "t.jsonl", "{\"text\":\"x\"}"));
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_USAGE);
+}
+
+static void names_of_inputs(void **state) {
+    struct fixture *f = *state;
+    char path[1100];
+    temp_text(&f->folder, "b.jsonl", "");
+    temp_text(&f->folder, "a.txt", "12345");
+    temp_text(&f->folder, ".hidden", "");
+    temp_text(&f->folder, "c.jsonl.partial", "");
+    mkdir(temp_name(&f->folder, "folder"), 0777);
+    snprintf(path, sizeof path, "%s/link.u16", f->folder.path);
+    assert_int_equal(symlink("a.txt", path), 0);
+    assert_int_equal(inputs_expand(f->folder.path, &f->inputs), STATUS_OK);
+    assert_int_equal(f->inputs.count, 3);
+    assert_string_equal(f->inputs.input[0].name, "a.txt");
+    assert_int_equal(f->inputs.input[0].bytes, 5);
+    assert_string_equal(f->inputs.input[1].name, "b.jsonl");
+    assert_string_equal(f->inputs.input[2].name, "link.u16");
+    assert_int_equal(f->inputs.input[2].bytes, 5);
+    inputs_free(&f->inputs);
+    assert_int_equal(inputs_expand(temp_name(&f->folder, "[ab]*"), &f->inputs), STATUS_OK);
+    assert_int_equal(f->inputs.count, 2);
+    assert_string_equal(f->inputs.input[1].name, "b.jsonl");
+    inputs_free(&f->inputs);
+    // A file whose name looks like a pattern.
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "x[1]*.txt", ""), &f->inputs), STATUS_OK);
+    assert_int_equal(f->inputs.count, 1);
+    inputs_free(&f->inputs);
+    // A list keeps its order, its ends of line are of any kind, and what is missing shows later.
+    snprintf(path, sizeof path, "%s/b.jsonl\r\n\n%s/absent\n%s/a.txt", f->folder.path,
+             f->folder.path, f->folder.path);
+    temp_text(&f->folder, "list", path);
+    snprintf(path, sizeof path, "@%s/list", f->folder.path);
+    assert_int_equal(inputs_expand(path, &f->inputs), STATUS_OK);
+    assert_int_equal(f->inputs.count, 3);
+    assert_string_equal(f->inputs.input[0].name, "b.jsonl");
+    assert_int_equal(f->inputs.input[1].bytes, -1);
+    assert_string_equal(f->inputs.input[2].name, "a.txt");
+}
+
+static void missing_among_others(void **state) {
+    struct fixture *f = *state;
+    char path[1100];
+    temp_text(&f->folder, "a.txt", "x");
+    snprintf(path, sizeof path, "%s/absent.jsonl\n%s/a.txt\n", f->folder.path, f->folder.path);
+    temp_text(&f->folder, "list", path);
+    snprintf(path, sizeof path, "@%s/list", f->folder.path);
+    open_source(f, path);
+    expect_fault(f, 0, "absent.jsonl", "cannot be read");
+    expect_partition_end(f, 0);
+    assert_true(f->inputs.input[0].unreadable);
+    expect_document(f, 0, "a.txt", "x");
+    expect_partition_end(f, 1);
+    assert_false(f->inputs.input[1].unreadable);
+    expect_end(f);
+
+    // Alone it ends the run.
+    open_source(f, temp_text(&f->folder, "alone.txt", "x"));
+    unlink(f->folder.name);
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_IO);
+}
+
+static void shrinking_files(void **state) {
+    struct fixture *f = *state;
+    char path[600];
+    char *text = calloc(1, 3000000);
+    assert_non_null(text);
+    temp_file(&f->folder, "s.txt", text, 3000000);
+    free(text);
+    snprintf(path, sizeof path, "%s", f->folder.name);
+    temp_text(&f->folder, "t.txt", "t");
+    open_source(f, f->folder.path);
+    record_free(next(f));
+    assert_int_equal(truncate(path, 1000000), 0);
+    struct record *record = next(f);
+    while (record->kind == RECORD_TOKENS) {
+        assert_false(record->last);
+        record_free(record);
+        record = next(f);
+    }
+    assert_int_equal(record->kind, RECORD_FAULT);
+    assert_int_equal(record->serial, 1);
+    assert_true(is_text(record->id, record->id_bytes, "s.txt"));
+    record_free(record);
+    expect_partition_end(f, 0);
+    expect_document(f, 0, "t.txt", "t");
+    expect_partition_end(f, 1);
+    expect_end(f);
+}
+
+// 200 shards over groups: each shard in one group, the loads even, the order that of the names.
+static void groups(void **state) {
+    struct fixture *f = *state;
+    enum { SHARDS = 200, GROUPS = 3 };
+    int seen[SHARDS] = {0};
+    int64_t load[GROUPS] = {0}, all = 0;
+    bool skip[SHARDS] = {false};
+    char name[32], text[600];
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < SHARDS; i++) {
+        snprintf(name, sizeof name, "%03d.txt", i);
+        temp_file(&f->folder, name, text, (size_t)(i * 37 % 500));
+        all += i * 37 % 500;
+    }
+    skip[7] = skip[199] = true;
+    f->settings.skip = skip;
+    f->settings.groups = GROUPS;
+    for (f->settings.group = 0; f->settings.group < GROUPS; f->settings.group++) {
+        int32_t before = -1;
+        struct record *record = NULL;
+        open_source(f, f->folder.path);
+        while (f->source->table->next(f->source, 0, &record) == STATUS_OK) {
+            if (record->kind == RECORD_PARTITION_END) {
+                assert_true(record->partition > before);
+                before = record->partition;
+                seen[record->partition]++;
+            } else {
+                load[f->settings.group] += record->tokens;
+            }
+            record_free(record);
+        }
+        struct source_progress progress;
+        f->source->table->progress(f->source, &progress);
+        assert_int_equal(progress.done, progress.total);
+        assert_int_equal(progress.done, load[f->settings.group]);
+    }
+    for (int i = 0; i < SHARDS; i++) {
+        assert_int_equal(seen[i], skip[i] ? 0 : 1);
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        assert_true(load[g] > all / GROUPS - 1000 && load[g] < all / GROUPS + 1000);
+    }
+}
+
+static void limit(void **state) {
+    struct fixture *f = *state;
+    temp_text(&f->folder, "a.jsonl", "{\"id\":1,\"text\":\"a\"}\n{}\n");
+    temp_text(&f->folder, "b.jsonl", "{\"id\":2,\"text\":\"b\"}\n{\"id\":3,\"text\":\"c\"}\n");
+    temp_text(&f->folder, "c.jsonl", "{\"id\":4,\"text\":\"d\"}\n");
+    f->settings.limit = 3;
+    open_source(f, f->folder.path);
+    expect_document(f, 0, "1", "a");
+    expect_fault(f, 1, "a.jsonl:2", "neither");
+    expect_partition_end(f, 0);
+    expect_document(f, 0, "2", "b");
+    expect_partition_end(f, 1);
+    expect_end(f);
+}
+
+// A named pipe: silence is AGAIN and nothing is lost; half a line waits for its other half.
+static void pipes(void **state) {
+    struct fixture *f = *state;
+    char path[600];
+    snprintf(path, sizeof path, "%s/pipe.jsonl", f->folder.path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    open_source(f, path);
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 10, &record), STATUS_AGAIN);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "{\"id\":1,\"te", 11), 11);
+    const int64_t before = clock_ms();
+    assert_int_equal(f->source->table->next(f->source, 30, &record), STATUS_AGAIN);
+    assert_true(clock_ms() - before >= 25);
+    assert_int_equal(write(fd, "xt\":\"a\"}\n{\"id\":2,\"text\":\"b\"}", 28), 28);
+    expect_document(f, 0, "1", "a");
+    assert_int_equal(f->source->table->next(f->source, 10, &record), STATUS_AGAIN);
+    close(fd);
+    expect_document(f, 1, "2", "b");
+    expect_partition_end(f, 0);
+    expect_end(f);
+    struct source_progress progress;
+    f->source->table->progress(f->source, &progress);
+    assert_int_equal(progress.total, -1);
+}
+
+#define FLOOD_BYTES ((int64_t)300 << 20)
+
+static void *flood(void *path) {
+    static const char block[1 << 20] = {'l', 'o', 'n', 'g'};
+    int fd = open(path, O_WRONLY);
+    for (int64_t sent = 0; fd >= 0 && sent < FLOOD_BYTES;) {
+        ssize_t written = write(fd, block, sizeof block);
+        if (written < 0) break;
+        sent += written;
+    }
+    close(fd);
+    return NULL;
+}
+
+static int64_t peak_kib(void) {
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#    define SANITIZED true
+#elif defined(__has_feature)
+#    define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#    define SANITIZED false
+#endif
+
+// 300 MB of text, and a line of 300 MB, through a pipe in the memory of a record.
+static void memory_is_bounded(void **state) {
+    struct fixture *f = *state;
+    char path[600];
+    snprintf(path, sizeof path, "%s/flood", f->folder.path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    if (SANITIZED) skip(); // sanitizers keep what is freed
+    int64_t before = peak_kib();
+    for (int lines = 0; lines < 2; lines++) {
+        pthread_t thread;
+        int64_t tokens = 0;
+        f->settings.shard.format = lines ? FILE_JSONL : FILE_TEXT;
+        open_source(f, path);
+        assert_int_equal(pthread_create(&thread, NULL, flood, path), 0);
+        struct record *record = next(f);
+        while (record->kind == RECORD_TOKENS) {
+            tokens += record->tokens;
+            record_free(record);
+            record = next(f);
+        }
+        assert_int_equal(record->kind, lines ? RECORD_FAULT : RECORD_PARTITION_END);
+        record_free(record);
+        assert_int_equal(tokens, lines ? 0 : FLOOD_BYTES);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+    int64_t grown = peak_kib() - before;
+    if (grown > 30 << 10) fail_msg("memory grew by %lld KiB", (long long)grown);
+}
+
+static void formats(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        enum file_format format;
+    } rows[] = {
+        {"a.jsonl",  FILE_JSONL},
+        {"a.NDJSON", FILE_JSONL},
+        {"a.u16",    FILE_U16  },
+        {"a.u32",    FILE_U32  },
+        {"a.txt",    FILE_TEXT },
+        {"a",        FILE_TEXT },
+        {".jsonl.c", FILE_TEXT }
+    };
+    enum file_format format = FILE_AUTO;
+    char path[] = "x";
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct input input = {.path = path, .name = rows[i].name};
+        assert_int_equal(file_format_of(&input, FILE_AUTO), rows[i].format);
+        assert_int_equal(file_format_of(&input, FILE_U32), FILE_U32);
+    }
+    assert_int_equal(file_format_parse("u32", &format), STATUS_OK);
+    assert_int_equal(format, FILE_U32);
+    assert_int_equal(file_format_parse("csv", &format), STATUS_USAGE);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(memory_is_bounded), // first: the peak is the process's
+        TEST(jsonl_lines),
+        TEST(hostile_lines),
+        TEST(cuts),
+        TEST(text_is_any_bytes),
+        TEST(wrong_raw_files),
+        TEST(wrong_inputs),
+        TEST(names_of_inputs),
+        TEST(missing_among_others),
+        TEST(shrinking_files),
+        TEST(groups),
+        TEST(limit),
+        TEST(pipes),
+        cmocka_unit_test(formats),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,436 @@
+// The planner: its eight invariants over random draws, plans in sequence, and cases with a known
+// answer.
+
+#include "ops/base/clock.h"
+#include "tests/plan_check.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define DOCUMENTS_MOST 3000
+#define DRAWS          20000
+
+struct random {
+    uint64_t state;
+};
+
+static uint64_t next(struct random *random) {
+    uint64_t mixed = (random->state += 0x9e3779b97f4a7c15u);
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+    return mixed ^ (mixed >> 31);
+}
+
+static int64_t below(struct random *random, int64_t end) {
+    return (int64_t)(next(random) % (uint64_t)end);
+}
+
+// From 1 to most, log-uniform.
+static int64_t length(struct random *random, double most) {
+    const double unit = (double)(next(random) >> 11) / 9007199254740992.0;
+    return (int64_t)exp(unit * log(most));
+}
+
+static void expect_right(const struct plan_document *documents, int64_t count,
+                         const struct plan_settings *settings, const struct plan *plan,
+                         const char *where, int64_t number) {
+    char wrong[200];
+    if (plan_check(documents, count, settings, plan, wrong) == NULL) return;
+    fail_msg("%s %ld: ranks=%d step=%ld move=%ld spans=%ld documents=%ld: invariant %s", where,
+             (long)number, settings->ranks, (long)settings->step_tokens,
+             (long)settings->move_tokens, (long)settings->spans_most, (long)count, wrong);
+}
+
+static int64_t draw_documents(struct random *random, int32_t ranks,
+                              struct plan_document *documents) {
+    const int64_t count = below(random, 2) ? below(random, 20) : length(random, DOCUMENTS_MOST);
+    const double longest = pow(10.0, 1.0 + (double)below(random, 601) / 100.0);
+    const int64_t held_by = below(random, 4); // all ranks, the first, the last, the left half
+    for (int64_t i = 0; i < count; i++) {
+        struct plan_document *document = &documents[i];
+        document->closes = below(random, 2);
+        document->ready = length(random, longest);
+        if (!document->closes) document->ready -= document->ready % CHUNK_TOKENS;
+        document->first = below(random, 2) ? 0 : CHUNK_TOKENS * (1 + below(random, 1000));
+        document->holder = held_by == 0   ? (int32_t)below(random, ranks)
+                           : held_by == 1 ? 0
+                           : held_by == 2 ? ranks - 1
+                                          : (int32_t)below(random, (ranks + 1) / 2);
+        if (document->first == 0) document->holder = -1;
+    }
+    return count;
+}
+
+static void random_plans_keep_all_invariants(void **state) {
+    (void)state;
+    static struct plan_document documents[DOCUMENTS_MOST];
+    struct random random = {1};
+    struct plan plan = {0};
+    for (int64_t draw = 0; draw < DRAWS; draw++) {
+        const int64_t dear = below(&random, 8);
+        const struct plan_settings settings = {
+            .ranks = (int32_t)(1 + below(&random, 16)),
+            .step_tokens = CHUNK_TOKENS * (1 + below(&random, 32)),
+            .move_tokens = below(&random, dear > 1    ? 256
+                                          : dear == 1 ? 5000
+                                                      : 10000000),
+            .spans_most = below(&random, 4) ? 4096 : 1 + below(&random, 40),
+        };
+        const int64_t count = draw_documents(&random, settings.ranks, documents);
+        assert_int_equal(plan_build(documents, count, &settings, &plan), STATUS_OK);
+        expect_right(documents, count, &settings, &plan, "draw", draw);
+    }
+    plan_free(&plan);
+}
+
+static void the_same_again_gives_the_same(void **state) {
+    (void)state;
+    static struct plan_document documents[DOCUMENTS_MOST];
+    struct random random = {2};
+    struct plan plan = {0};
+    for (int64_t draw = 0; draw < 200; draw++) {
+        const struct plan_settings settings = {5, 8192, 100, 4096};
+        const int64_t count = draw_documents(&random, settings.ranks, documents);
+        struct plan other = {0};
+        assert_int_equal(plan_build(documents, count, &settings, &plan), STATUS_OK);
+        assert_int_equal(plan_build(documents, count, &settings, &other), STATUS_OK);
+        assert_int_equal(plan.span_count, other.span_count);
+        for (int64_t i = 0; i < plan.span_count; i++) {
+            assert_memory_equal(&plan.spans[i], &other.spans[i], sizeof *plan.spans);
+        }
+        assert_int_equal(plan.move_count, other.move_count);
+        for (int64_t i = 0; i < plan.move_count; i++) {
+            assert_memory_equal(&plan.moves[i], &other.moves[i], sizeof *plan.moves);
+        }
+        plan_free(&other);
+    }
+    plan_free(&plan);
+}
+
+// A queue as the leader keeps it: those served go to the back.
+struct simulation {
+    struct plan_settings settings;
+    struct plan plan;
+    struct plan_document *queue, *back;
+    int64_t *age, *back_age; // steps since served
+    int64_t count, steps, tokens, capacity, moves;
+    int64_t oldest; // the longest wait seen
+};
+
+static void simulation_open(struct simulation *sim, struct plan_settings settings, int64_t room) {
+    *sim = (struct simulation){.settings = settings};
+    sim->queue = plan_check_room(room, sizeof *sim->queue);
+    sim->back = plan_check_room(room, sizeof *sim->back);
+    sim->age = plan_check_room(room, sizeof *sim->age);
+    sim->back_age = plan_check_room(room, sizeof *sim->back_age);
+}
+
+static void simulation_close(struct simulation *sim) {
+    plan_free(&sim->plan);
+    free(sim->queue);
+    free(sim->back);
+    free(sim->age);
+    free(sim->back_age);
+}
+
+static void arrive(struct simulation *sim, int64_t tokens, bool closes) {
+    sim->age[sim->count] = 0;
+    sim->queue[sim->count++] = (struct plan_document){0, tokens, closes, -1};
+}
+
+static void step(struct simulation *sim) {
+    const struct plan *plan = &sim->plan;
+    int64_t kept = 0, served = 0;
+    assert_int_equal(plan_build(sim->queue, sim->count, &sim->settings, &sim->plan), STATUS_OK);
+    expect_right(sim->queue, sim->count, &sim->settings, plan, "step", sim->steps);
+    sim->steps++;
+    sim->tokens += plan->tokens;
+    sim->moves += plan->move_count;
+    int64_t *load = plan_check_room(sim->settings.ranks, sizeof *load);
+    int64_t *done = plan_check_room(sim->count, sizeof *done);
+    int64_t fullest = 0;
+    for (int64_t i = 0; i < plan->span_count; i++) {
+        const struct plan_span *span = &plan->spans[i];
+        load[span->rank] += span->count;
+        if (load[span->rank] > fullest) fullest = load[span->rank];
+        done[span->document] += span->count;
+        sim->queue[span->document].holder = span->rank; // the last one holds it
+    }
+    sim->capacity += fullest * sim->settings.ranks;
+    for (int64_t i = 0; i < sim->count; i++) {
+        struct plan_document document = sim->queue[i];
+        if (done[i] == 0) {
+            if (document.ready > 0 && ++sim->age[i] > sim->oldest) sim->oldest = sim->age[i];
+            sim->age[kept] = sim->age[i];
+            sim->queue[kept++] = document;
+            continue;
+        }
+        document.first += done[i];
+        document.ready -= done[i];
+        if (document.closes && document.ready == 0) continue; // ended
+        sim->back_age[served] = 0;
+        sim->back[served++] = document;
+    }
+    memcpy(sim->queue + kept, sim->back, (size_t)served * sizeof *sim->queue);
+    memcpy(sim->age + kept, sim->back_age, (size_t)served * sizeof *sim->age);
+    sim->count = kept + served;
+    free(load);
+    free(done);
+}
+
+static int64_t waiting(const struct simulation *sim) {
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < sim->count; i++)
+        tokens += sim->queue[i].ready;
+    return tokens;
+}
+
+// Many documents until all are done: ranks are used to nine tenths as long as there is much to do,
+// and nobody waits longer than a turn of all first chunks takes.
+static void a_corpus_is_done_in_good_time(void **state) {
+    (void)state;
+    struct random random = {3};
+    for (int32_t ranks = 1; ranks <= 16; ranks += 3) {
+        for (int64_t chunks = 4; chunks <= 32; chunks *= 8) {
+            const struct plan_settings settings = {ranks, chunks * CHUNK_TOKENS, 100, 4096};
+            const int64_t room = ranks * settings.step_tokens, documents = 100 * ranks;
+            struct simulation sim;
+            simulation_open(&sim, settings, documents);
+            for (int64_t i = 0; i < documents; i++)
+                arrive(&sim, length(&random, 300000), true);
+            int64_t busy_tokens = 0, busy_room = 0;
+            while (waiting(&sim) > 0) {
+                const bool busy = waiting(&sim) > 4 * room;
+                const int64_t tokens = sim.tokens;
+                step(&sim);
+                if (busy) busy_room += room;
+                if (busy) busy_tokens += sim.tokens - tokens;
+                assert_true(sim.steps < 100000);
+            }
+            const double used = (double)busy_tokens / (double)busy_room;
+            const double even = (double)sim.tokens / (double)sim.capacity;
+            print_message("%2d ranks of %2ld chunks: %4ld steps, used %.3f, even %.3f, %ld moves, "
+                          "longest wait %ld\n",
+                          ranks, (long)chunks, (long)sim.steps, used, even, (long)sim.moves,
+                          (long)sim.oldest);
+            assert_true(used >= 0.9);
+            assert_true(even >= 0.9);
+            assert_true(sim.oldest <= documents * CHUNK_TOKENS / room + 2);
+            simulation_close(&sim);
+        }
+    }
+}
+
+static int64_t tokens_of(const struct simulation *sim, int32_t document) {
+    int64_t tokens = 0;
+    for (int64_t i = 0; i < sim->plan.span_count; i++) {
+        if (sim->plan.spans[i].document == document) tokens += sim->plan.spans[i].count;
+    }
+    return tokens;
+}
+
+static void a_long_document_delays_a_short_one_by_a_step(void **state) {
+    (void)state;
+    for (int32_t ranks = 1; ranks <= 8; ranks++) {
+        const struct plan_settings settings = {ranks, 4096, 100, 4096};
+        struct simulation sim;
+        simulation_open(&sim, settings, 100);
+        arrive(&sim, 50000000, true);
+        while (sim.count > 0) {
+            if (sim.steps % 3 == 1) arrive(&sim, 10, true);
+            const int64_t count = sim.count;
+            step(&sim);
+            assert_in_range(sim.count, 0, 1); // all short ones are done at once
+            if (count > 1) assert_int_equal(tokens_of(&sim, (int32_t)count - 1), 10);
+        }
+        // A short one costs a rank a chunk at most, and the others may then stop with it.
+        assert_true(sim.steps <= 50000000 / (ranks * 3072) + 2);
+        assert_true(10 * sim.tokens >= 9 * sim.capacity);
+        assert_true(sim.moves <= sim.steps);
+        simulation_close(&sim);
+    }
+}
+
+// Streams that get a chunk now and then beside a giant that takes what is left.
+static void live_streams_beside_a_giant(void **state) {
+    (void)state;
+    struct random random = {4};
+    for (int64_t price = 0; price <= 3000; price = 10 * price + 200) {
+        const struct plan_settings settings = {6, 16 * CHUNK_TOKENS, price, 4096};
+        const int64_t room = settings.ranks * settings.step_tokens;
+        struct simulation sim;
+        simulation_open(&sim, settings, 400);
+        arrive(&sim, 100000 * (int64_t)CHUNK_TOKENS, false);
+        for (int i = 0; i < 300; i++)
+            arrive(&sim, 0, false);
+        for (int i = 0; i < 500; i++) {
+            for (int64_t d = 0; d < sim.count; d++) {
+                const bool giant = sim.queue[d].ready > 1000 * CHUNK_TOKENS;
+                if (!giant && below(&random, 12) == 0) sim.queue[d].ready += CHUNK_TOKENS;
+            }
+            step(&sim);
+        }
+        const double used = (double)sim.tokens / (double)(sim.steps * room);
+        print_message("move price %5ld: used %.3f, %.1f moves a step, longest wait %ld\n",
+                      (long)price, used, (double)sim.moves / (double)sim.steps, (long)sim.oldest);
+        assert_true(used >= 0.9);
+        assert_true(sim.oldest <= (price < CHUNK_TOKENS ? 2 : 20)); // dear moves: at a full home
+        simulation_close(&sim);
+    }
+}
+
+static void expect_span(const struct plan *plan, int64_t index, struct plan_span want) {
+    assert_true(index < plan->span_count);
+    const struct plan_span *span = &plan->spans[index];
+    assert_int_equal(span->document, want.document);
+    assert_int_equal(span->rank, want.rank);
+    assert_int_equal(span->first, want.first);
+    assert_int_equal(span->count, want.count);
+    assert_int_equal(span->from, want.from);
+    assert_int_equal(span->to, want.to);
+}
+
+static void nothing_ready_gives_an_empty_plan(void **state) {
+    (void)state;
+    const struct plan_settings settings = {4, 4096, 100, 16};
+    const struct plan_document documents[2] = {
+        {0,    0, false, -1},
+        {1024, 0, false, 2 }
+    };
+    struct plan plan = {0};
+    assert_int_equal(plan_build(NULL, 0, &settings, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 0);
+    assert_int_equal(plan_build(documents, 2, &settings, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 0);
+    assert_int_equal(plan.tokens, 0);
+    plan_free(&plan);
+    plan_free(&plan);
+}
+
+static void one_document_is_spread_evenly(void **state) {
+    (void)state;
+    const struct plan_settings settings = {4, 8192, 100, 16};
+    const struct plan_document fresh = {0, 8 * 1024, true, -1};
+    struct plan plan = {0};
+    assert_int_equal(plan_build(&fresh, 1, &settings, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 4);
+    expect_span(&plan, 0, (struct plan_span){0, 0, 0, 2048, FROM_ZERO, TO_RIGHT});
+    expect_span(&plan, 1, (struct plan_span){0, 1, 2048, 2048, FROM_LEFT, TO_RIGHT});
+    expect_span(&plan, 2, (struct plan_span){0, 2, 4096, 2048, FROM_LEFT, TO_RIGHT});
+    expect_span(&plan, 3, (struct plan_span){0, 3, 6144, 2048, FROM_LEFT, TO_NOWHERE});
+    assert_int_equal(plan.move_count, 0);
+    plan_free(&plan);
+}
+
+static void a_giant_goes_round(void **state) {
+    (void)state;
+    const struct plan_settings settings = {3, 2048, 100, 16};
+    const struct plan_document giant = {6144, 100 * 1024, false, 2};
+    struct plan plan = {0};
+    assert_int_equal(plan_build(&giant, 1, &settings, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 3);
+    expect_span(&plan, 0, (struct plan_span){0, 0, 6144, 2048, FROM_MOVE, TO_RIGHT});
+    expect_span(&plan, 2, (struct plan_span){0, 2, 10240, 2048, FROM_LEFT, TO_SLOT});
+    assert_int_equal(plan.move_count, 1);
+    assert_int_equal(plan.moves[0].from, 2);
+    assert_int_equal(plan.moves[0].to, 0);
+
+    const struct plan_settings dear = {3, 2048, 1000000, 16}; // not for such a price
+    assert_int_equal(plan_build(&giant, 1, &dear, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 1);
+    expect_span(&plan, 0, (struct plan_span){0, 2, 6144, 2048, FROM_SLOT, TO_SLOT});
+    assert_int_equal(plan.move_count, 0);
+    plan_free(&plan);
+}
+
+static void everybody_gets_something_before_anybody_gets_all(void **state) {
+    (void)state;
+    const struct plan_settings settings = {2, 4096, 100, 16};
+    struct plan plan = {0};
+    struct plan_document documents[9];
+    for (int i = 0; i < 9; i++)
+        documents[i] = (struct plan_document){0, 1 << 20, false, -1};
+    assert_int_equal(plan_build(documents, 3, &settings, &plan), STATUS_OK);
+    int64_t tokens[9] = {0};
+    for (int64_t i = 0; i < plan.span_count; i++) {
+        tokens[plan.spans[i].document] += plan.spans[i].count;
+    }
+    assert_int_equal(tokens[0], 3072); // eight chunks: three, three, two
+    assert_int_equal(tokens[1], 3072);
+    assert_int_equal(tokens[2], 2048);
+    assert_int_equal(plan_build(documents, 9, &settings, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 8); // the ninth waits
+    for (int64_t i = 0; i < 8; i++) {
+        assert_in_range(plan.spans[i].document, 0, 7);
+        assert_int_equal(plan.spans[i].count, 1024);
+    }
+    plan_free(&plan);
+}
+
+static void held_ones_stay_at_home(void **state) {
+    (void)state;
+    const struct plan_settings settings = {4, 4096, 100, 16};
+    struct plan_document documents[4];
+    struct plan plan = {0};
+    for (int32_t i = 0; i < 4; i++)
+        documents[i] = (struct plan_document){1024, 2048, false, 3 - i};
+    assert_int_equal(plan_build(documents, 4, &settings, &plan), STATUS_OK);
+    assert_int_equal(plan.span_count, 4);
+    assert_int_equal(plan.move_count, 0);
+    for (int32_t i = 0; i < 4; i++) {
+        expect_span(&plan, i, (struct plan_span){3 - i, i, 1024, 2048, FROM_SLOT, TO_SLOT});
+    }
+    plan_free(&plan);
+}
+
+// Not a test of speed, but for being far off: the planner must not be seen beside a step.
+static void ten_thousand_documents_on_64_ranks(void **state) {
+    (void)state;
+    static struct plan_document documents[10000];
+    const struct plan_settings settings = {64, 32768, 100, 4096};
+    struct random random = {5};
+    struct plan plan = {0};
+    for (int kind = 0; kind < 3; kind++) {
+        for (int64_t i = 0; i < 10000; i++) {
+            const bool held = kind == 2 && below(&random, 2) != 0;
+            documents[i] =
+                (struct plan_document){held ? 1024 : 0, length(&random, kind == 0 ? 300 : 1e6),
+                                       true, held ? (int32_t)below(&random, 64) : -1};
+        }
+        int64_t best_ns = INT64_MAX;
+        for (int i = 0; i < 20; i++) {
+            const int64_t start_ns = clock_ns();
+            assert_int_equal(plan_build(documents, 10000, &settings, &plan), STATUS_OK);
+            if (clock_ns() - start_ns < best_ns) best_ns = clock_ns() - start_ns;
+        }
+        expect_right(documents, 10000, &settings, &plan, "timing", kind);
+        print_message("10000 documents of up to %s, %s: %ld us, %ld spans, %ld moves, full %.3f\n",
+                      kind == 0 ? "300" : "1m", kind == 2 ? "half of them held" : "all new",
+                      (long)(best_ns / 1000), (long)plan.span_count, (long)plan.move_count,
+                      (double)plan.tokens / (64.0 * 32768.0));
+        assert_true(best_ns < 50000000);
+    }
+    plan_free(&plan);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_ready_gives_an_empty_plan),
+        cmocka_unit_test(one_document_is_spread_evenly),
+        cmocka_unit_test(a_giant_goes_round),
+        cmocka_unit_test(everybody_gets_something_before_anybody_gets_all),
+        cmocka_unit_test(held_ones_stay_at_home),
+        cmocka_unit_test(the_same_again_gives_the_same),
+        cmocka_unit_test(random_plans_keep_all_invariants),
+        cmocka_unit_test(a_corpus_is_done_in_good_time),
+        cmocka_unit_test(a_long_document_delays_a_short_one_by_a_step),
+        cmocka_unit_test(live_streams_beside_a_giant),
+        cmocka_unit_test(ten_thousand_documents_on_64_ranks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
