@@ -39,6 +39,8 @@ enum status op_dt(struct backend *backend, const struct dt_args *args);
 //                  the state before tile c; state_out = the H after the span's last tile
 //   chunk_scan     y_i[p] = exp(s_i) C_i . H_c[:, p] + sum_{j <= i} cb_ij exp(s_i - s_j) dt_j x_j[p]
 //                           + D x_i[p]
+// An implementation may leave out what nobody sees: the states_c of a span's last tile without
+// state_out, and the H_c of its first tile without state_in, which is zero.
 enum status op_chunk_cumsum(struct backend *backend, const struct scan_args *args);
 enum status op_chunk_cb(struct backend *backend, const struct scan_args *args);
 enum status op_chunk_state(struct backend *backend, const struct scan_args *args);

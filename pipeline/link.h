@@ -5,7 +5,12 @@
 #include "ops/transport.h"
 
 // LINK_CONTROL carries the messages of pipeline/comm.h; the other two are the state channels.
-enum link_channel { LINK_LINE = CHANNEL_LINE, LINK_MOVES = CHANNEL_MOVES, LINK_CONTROL, LINK_CHANNELS };
+enum link_channel {
+    LINK_LINE = CHANNEL_LINE,
+    LINK_MOVES = CHANNEL_MOVES,
+    LINK_CONTROL,
+    LINK_CHANNELS
+};
 
 struct link;
 struct link_request;

@@ -10,8 +10,8 @@ struct mpi_job;
 // divide the world; 0: one group). If any rank finds a setting wrong, all return USAGE.
 // Errors: USAGE, PEER.
 enum status mpi_job_open(int32_t group_size, struct mpi_job **opened);
-struct link *mpi_job_world(struct mpi_job *job); // borrowed
-struct link *mpi_job_group(struct mpi_job *job); // borrowed
+struct link *mpi_job_world(struct mpi_job *job);        // borrowed
+struct link *mpi_job_group(struct mpi_job *job);        // borrowed
 int32_t mpi_job_local_ranks(const struct mpi_job *job); // ranks of the job on this machine
 // Collective. All leave together; if not all come within a minute, the job is stopped with 142. So
 // after a failure call abort of the world's link instead, with the exit code the job shall have.

@@ -8,6 +8,8 @@
 //      a slow right neighbour costs nothing until it is a whole step behind
 //   5. keep the new states under their keys, answer the leader
 //
+// After a failure the same waits release everything, at once, since the communication has failed.
+//
 // A span never reads and writes the same slot: the state it starts from leaves the store, the one
 // it ends with is a new slot. So a send may go on while the next step runs.
 
@@ -97,15 +99,18 @@ static enum status free_after_sends(struct worker *w, char *slot) {
 }
 
 static enum status finish_sends(struct worker *w, struct sends *sends) {
+    enum status status = STATUS_OK;
     for (size_t i = 0; i < sends->count; i++) {
-        TRY(w->transport->table->finish(w->transport, &sends->transfers[i]));
+        const enum status finished =
+            w->transport->table->finish(w->transport, &sends->transfers[i]);
+        if (status == STATUS_OK) status = finished;
     }
     for (size_t i = 0; i < sends->slot_count; i++) {
         slots_free(w->slots, sends->slots[i]);
     }
     sends->count = 0;
     sends->slot_count = 0;
-    return STATUS_OK;
+    return status;
 }
 
 // Post all receives of one state at once: nothing of it depends on what we compute.
@@ -177,7 +182,7 @@ static enum status finish_incoming(struct worker *w) {
             if (status == STATUS_OK) status = finished;
         }
         free(w->incoming[i].transfers);
-        slots_free(w->slots, w->incoming[i].slot);
+        if (w->incoming[i].slot != NULL) slots_free(w->slots, w->incoming[i].slot);
     }
     w->incoming_count = 0;
     return status;
@@ -348,11 +353,15 @@ enum status worker_run(const struct worker_settings *settings, struct comm *comm
     while (status == STATUS_OK && !stop) {
         status = take_step(&w, counts, &stop);
     }
-    if (status == STATUS_OK) status = finish_sends(&w, &w.sends[0]);
-    if (status == STATUS_OK) status = finish_sends(&w, &w.sends[1]);
-    for (size_t i = 0; i < w.incoming_count; i++) {
-        free(w.incoming[i].transfers);
+    // After a failure nothing more will come or be taken: say so, and no wait below is a long one.
+    if (status != STATUS_OK) comm_fail(comm, status_exit_code(status));
+    const enum status waited = backend->table->wait(backend);
+    if (status == STATUS_OK) status = waited;
+    for (int i = 0; i < 2; i++) {
+        const enum status finished = finish_sends(&w, &w.sends[i]);
+        if (status == STATUS_OK) status = finished;
     }
+    (void)!finish_incoming(&w);
     free(w.incoming);
     for (int i = 0; i < 2; i++) {
         free(w.sends[i].transfers);

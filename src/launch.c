@@ -56,6 +56,10 @@ static int32_t launch_terminal(int at) {
     return value < 10000 ? (int32_t)value : -1;
 }
 
+bool launch_is_through_mpirun(void) {
+    return getenv(LAUNCH_TERMINAL) != NULL;
+}
+
 bool launch_output_is_terminal(void) {
     const int32_t said = launch_terminal(0);
     return said >= 0 ? said == 1 : isatty(STDOUT_FILENO) == 1;

@@ -20,6 +20,7 @@ int launch_outcome(int wait_status, bool forced);
 
 // Are standard output and standard error a terminal to the user? Under mpirun a rank's own output
 // always is one (Open MPI gives ranks a pseudo terminal), even when it ends in a file.
+bool launch_is_through_mpirun(void);
 bool launch_output_is_terminal(void);
 bool launch_error_is_terminal(void);
 int32_t launch_columns(void); // of that terminal; 80 if unknown

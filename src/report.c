@@ -33,10 +33,15 @@ enum status report_open(const struct settings *settings, struct report **opened)
     if (report == NULL) return FAIL(NO_MEMORY, "report");
     const bool wanted = !settings->quiet && !settings->no_progress;
     report->settings = settings;
-    report->bar = wanted && launch_error_is_terminal() && strcmp(settings->log_format, "text") == 0;
+    // mpirun carries the two streams of a rank apart: a table and a bar would end up in each other.
+    const bool mixed = launch_is_through_mpirun() && launch_output_is_terminal();
+    report->bar =
+        wanted && launch_error_is_terminal() && !mixed && strcmp(settings->log_format, "text") == 0;
     report->lines = wanted && !report->bar;
     report->started_ms = clock_ms();
     report->said_ms = report->started_ms;
+    report->sample[0].at_ms = report->started_ms;
+    report->samples = 1;
     if (report->bar) bar_open();
     *opened = report;
     return STATUS_OK;
@@ -76,7 +81,7 @@ static const char *short_time(int64_t seconds, char *text, size_t bytes) {
 // Keeps a sample a second, and gives the oldest that is kept.
 static struct sample take_sample(struct report *report, const struct sample *now) {
     const int64_t newest = (report->samples - 1) % RATE_KEPT;
-    if (report->samples == 0 || now->at_ms - report->sample[newest].at_ms >= RATE_MS) {
+    if (now->at_ms - report->sample[newest].at_ms >= RATE_MS) {
         report->sample[report->samples % RATE_KEPT] = *now;
         report->samples++;
     }

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
+#define LOAD_MS           600000    // ranks may load a model at unlike speed
 #define CPU_STEP_TOKENS   4096      // a rank's tokens a step: 4 chunks, a few seconds on a core
 #define QUEUE_STEPS       8         // steps' worth of tokens that may wait
 
@@ -81,7 +82,7 @@ static enum status agree(const struct rank_run *run) {
     mine.layer_bytes = info->layer_bytes;
     mine.step_tokens = run->step_tokens;
     memcpy(mine.numerics, run->backend->numerics, sizeof mine.numerics);
-    return pipeline_agree(run->place->world, &mine, (int32_t)run->settings->peer_timeout_ms);
+    return pipeline_agree(run->place->world, &mine, LOAD_MS);
 }
 
 static int64_t bad_of(const struct documents_counts *counts) {

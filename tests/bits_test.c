@@ -56,6 +56,26 @@ static void expect_bits(const float *got, const float *want, int64_t count, cons
     }
 }
 
+// FNV-1a over the bits of numbers: what a machine gives must be what all machines give, so the tests
+// compare it with the value found on x86-64 and aarch64 when they were written.
+static uint64_t hash_bits(uint64_t hash, const float *numbers, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, numbers + i, sizeof bits);
+        hash = (hash ^ bits) * UINT64_C(1099511628211);
+    }
+    return hash;
+}
+
+#define HASH_START UINT64_C(14695981039346656037)
+
+static void expect_hash(uint64_t hash, uint64_t known) {
+    if (hash != known) {
+        fail_msg("hash of the bits 0x%016llx, known 0x%016llx", (unsigned long long)hash,
+                 (unsigned long long)known);
+    }
+}
+
 #define ROWS    300
 #define INPUTS  83
 #define OUTPUTS 201
@@ -168,6 +188,7 @@ static void test_head(void **state) {
     struct backend *one = open_backend(isa[0], 1);
     head_of(one, in, weight, target, 0, HEAD_ROWS, want);
     one->table->close(one);
+    expect_hash(hash_bits(HASH_START, want, HEAD_ROWS), UINT64_C(0x78bde2a8826b021f));
     for (size_t i = 0; i < isas; i++) {
         for (int64_t threads = 1; threads <= THREADS_MOST; threads++) {
             struct backend *backend = open_backend(isa[i], threads);
@@ -218,6 +239,11 @@ static void test_rows(void **state) {
             expect_bits(out[i][j], out[0][j], COUNT * WIDTH, isa[i], COUNT, (int64_t)i + 1);
         }
     }
+    uint64_t hash = HASH_START;
+    for (int j = 0; j < 4; j++) {
+        hash = hash_bits(hash, out[0][j], COUNT * WIDTH);
+    }
+    expect_hash(hash, UINT64_C(0x72e14b3e9f8a71de));
     for (size_t i = 0; i < isas; i++) {
         for (int j = 0; j < 4; j++) {
             free(out[i][j]);
@@ -232,6 +258,7 @@ struct elementary {
     const char *name;
     double (*exact)(double x);
     double low, high, units; // over [low, high] the error is at most so many units of 2^-24
+    uint64_t hash;
 };
 
 static double exact_silu(double x) {
@@ -267,6 +294,7 @@ static double worst_error(const struct elementary *f, const float *in, const flo
 static void check_elementary(const struct elementary *f, const char *const *isa, size_t isas) {
     static float in[SAMPLE], want[SAMPLE], got[SAMPLE];
     uint64_t seed = 8;
+    uint64_t hash = HASH_START;
     double worst = 0.0;
     for (int64_t turn = 0; turn < 300; turn++) {
         for (int64_t i = 0; i < SAMPLE; i++) {
@@ -278,6 +306,7 @@ static void check_elementary(const struct elementary *f, const char *const *isa,
         apply(cpu_kernels_find(isa[0]), f->name, in, SAMPLE, want);
         const double error = worst_error(f, in, want);
         worst = error > worst ? error : worst;
+        hash = hash_bits(hash, want, SAMPLE);
         for (size_t i = 1; i < isas; i++) {
             apply(cpu_kernels_find(isa[i]), f->name, in, SAMPLE, got);
             expect_bits(got, want, SAMPLE, isa[i], turn, 1);
@@ -285,6 +314,7 @@ static void check_elementary(const struct elementary *f, const char *const *isa,
     }
     print_message("%s: error at most %.2f units of 2^-24\n", f->name, worst);
     assert_true(worst <= f->units);
+    expect_hash(hash, f->hash);
 }
 
 static void test_elementary(void **state) {
@@ -292,9 +322,9 @@ static void test_elementary(void **state) {
     // place each, which is up to 1 of 2^-24. silu adds an add, a product and a division; softplus a
     // division, the atanh series and a sum.
     static const struct elementary functions[] = {
-        {"exp",      exp,            -87.0, 88.0, 2.5},
-        {"silu",     exact_silu,     -80.0, 80.0, 5.0},
-        {"softplus", exact_softplus, -87.0, 60.0, 8.0},
+        {"exp",      exp,            -87.0, 88.0, 2.5, UINT64_C(0xc46333f6d28568b5)},
+        {"silu",     exact_silu,     -80.0, 80.0, 5.0, UINT64_C(0xe7cb46bb190330c2)},
+        {"softplus", exact_softplus, -87.0, 60.0, 8.0, UINT64_C(0x28920db7c93af462)},
     };
     const char *isa[ISAS_MOST];
     const size_t isas = cpu_isa_list(isa, ISAS_MOST);

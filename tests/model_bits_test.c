@@ -190,11 +190,9 @@ static void hand_over(const struct golden *golden, const float *whole, int64_t f
     bench = open_bench("models/passkey-1.8m", windows[1], 0);
     slot = make_slot(&bench);
     char *next = make_slot(&bench);
-    const struct model_span right[3] = {
-        {.rows = rows,       .state_in = slot},
-        {.rows = 2,                  .state_out = next},
-        {.rows = 70}
-    };
+    struct model_span right[3] = {{.rows = rows}, {.rows = neighbour}, {.rows = 70}};
+    right[0].state_in = slot;
+    right[1].state_out = next;
     for (int64_t i = 0; i < rows + neighbour + 70; i++) {
         const int64_t at = i < rows ? first + i : i - rows;
         token[i] = golden->token[at];

@@ -128,7 +128,8 @@ static inline void weigh(struct plan_checker *c) {
 }
 
 // 5: whole on its first rank a split document would have been over the mean of that rank and those
-// behind it, or too much. A move that is taken back after the split (7) may shift loads by its price.
+// behind it, or too much. A move that is taken back after the split (7) may shift loads by its
+// price.
 static inline bool check_splits(struct plan_checker *c) {
     for (int64_t d = 0; d < c->count; d++) {
         if (c->spans[d] < 2 || c->scarce) continue;

@@ -201,14 +201,14 @@ static void long_documents(void **state) {
     (void)state;
     struct backend *backend = open_backend(NULL, 2);
     const struct scan_shape shape = {2, 64, 128, 1};
-    const int64_t length[] = {1000, 1024, 2065, 1};
+    const int64_t length[] = {1000, 1024, 2065, 1, 2, 3, 63, 64, 65};
     const int64_t chunks[] = {1024, 1024, 17};
-    struct result packed[4];
-    run_packed(backend, &shape, seeds, length, 4, packed);
+    struct result packed[RAGGED];
+    run_packed(backend, &shape, seeds, length, RAGGED, packed);
     struct result cut = run_cut(backend, &shape, seeds[2], chunks, 3);
     result_equal(&cut, &packed[2]);
     result_free(&cut);
-    for (int64_t s = 0; s < 4; s++) {
+    for (int64_t s = 0; s < RAGGED; s++) {
         result_free(&packed[s]);
     }
     backend->table->close(backend);

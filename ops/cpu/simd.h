@@ -24,9 +24,13 @@
 
 #include <stdint.h>
 
-// In plain C nothing is kept in vector registers, so nothing is lost by a call or by a loop that is
-// not unrolled, and under the sanitizers the code stays small enough to compile.
-#if defined(SIMD_SCALAR)
+// In plain C nothing is kept in vector registers, so little is lost by loops that are not unrolled;
+// and under a sanitizer, whose checks are many to an operation, calls keep the code small enough to
+// compile.
+#if defined(SIMD_SCALAR) && (defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__))
+#    define SIMD static __attribute__((noinline, unused))
+#    define SIMD_UNROLL
+#elif defined(SIMD_SCALAR)
 #    define SIMD static inline
 #    define SIMD_UNROLL
 #elif defined(__clang__)

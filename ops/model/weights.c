@@ -1,24 +1,16 @@
 // One table says which tensors there are. Everything is looked up, checked and hashed in its
 // order, layer by layer.
-//
-// The model's hash is xxh3-64 over (1) the config fields that change a result, as text, and
-// (2) of every used tensor in table order its type, shape and bytes as stored. So a bf16 copy of
-// an f32 model has another hash, as its numbers may differ; file order, metadata, token ids and
-// names of unread fields do not count.
 
 #include "ops/model/weights.h"
 
-#include "ops/base/room.h"
+#include "ops/model/fingerprint.h"
 
-#define XXH_INLINE_ALL
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
-#define NAME_BYTES   96
-#define HASH_VERSION 1 // of the text that fingerprint_config makes
+#define NAME_BYTES 96
 
 enum size {
     SIZE_NONE,
@@ -74,7 +66,7 @@ struct binding {
     const char *path;
     const struct mamba2_config *config;
     struct mamba2_weights *weights;
-    XXH3_state_t *hash;
+    struct fingerprint *fingerprint;
     float *a;     // [heads], scratch
     int64_t used; // tensors of the file that have been bound
 };
@@ -132,42 +124,6 @@ static enum status check_shape(const struct binding *binding, const struct row *
     return STATUS_OK;
 }
 
-// The position of the first NaN or infinity among `count` elements as stored, or -1.
-static int64_t find_not_finite(enum dtype dtype, const char *data, int64_t count) {
-    const uint16_t exponent = dtype == DTYPE_BF16 ? 0x7F80 : 0x7C00;
-    for (int64_t i = 0; i < count; i++) {
-        if (dtype == DTYPE_F32) {
-            uint32_t bits;
-            memcpy(&bits, data + 4 * i, sizeof bits);
-            if ((bits & 0x7F800000) == 0x7F800000) return i;
-        } else {
-            uint16_t bits;
-            memcpy(&bits, data + 2 * i, sizeof bits);
-            if ((bits & exponent) == exponent) return i;
-        }
-    }
-    return -1;
-}
-
-// Checks and hashes block by block, so that each byte comes from the disk once.
-static enum status read_through(const struct binding *binding, const struct tensor *tensor) {
-    const int64_t element = tensor->dtype == DTYPE_F32 ? 4 : 2, block = 1 << 16;
-    int64_t about[1 + TENSOR_DIMS_MOST] = {tensor->dtype};
-    memcpy(about + 1, tensor->shape, sizeof tensor->shape);
-    XXH3_64bits_update(binding->hash, about, sizeof about);
-    for (int64_t at = 0; at < tensor->count; at += block) {
-        const int64_t count = tensor->count - at < block ? tensor->count - at : block;
-        const char *data = tensor->data + at * element;
-        const int64_t bad = find_not_finite(tensor->dtype, data, count);
-        if (bad >= 0) {
-            return FAIL(MISMATCH, "%s: tensor %s: element %lld is NaN or infinite", binding->path,
-                        tensor->name, (long long)(at + bad));
-        }
-        XXH3_64bits_update(binding->hash, data, (size_t)(count * element));
-    }
-    return STATUS_OK;
-}
-
 static enum status bind_row(struct binding *binding, const struct row *row, const char *name,
                             void *target) {
     const struct tensor **place = (const struct tensor **)(void *)((char *)target + row->offset);
@@ -176,7 +132,7 @@ static enum status bind_row(struct binding *binding, const struct row *row, cons
     const struct tensor *tensor = safetensors_find(&weights->header, name);
     if (tensor == NULL) return FAIL(MISMATCH, "%s: tensor %s is missing", binding->path, name);
     TRY(check_shape(binding, row, tensor));
-    TRY(read_through(binding, tensor));
+    TRY(fingerprint_tensor(binding->fingerprint, binding->path, tensor));
     if (tensor_needs_room(tensor) && tensor->count > weights->largest) {
         weights->largest = tensor->count;
     }
@@ -262,43 +218,30 @@ static enum status check_all_used(const struct binding *binding) {
     return FAIL(MISMATCH, "%s: a tensor stands twice under different spellings", binding->path);
 }
 
-static void hash_config(XXH3_state_t *hash, const struct mamba2_config *config) {
-    char text[512];
-    const int bytes = snprintf(
-        text, sizeof text, "mamba2/%d %lld %lld %lld %lld %lld %lld %lld %lld %a %a %a %d %d %d %d",
-        HASH_VERSION, (long long)config->hidden_size, (long long)config->layers,
-        (long long)config->d_state, (long long)config->head_dim, (long long)config->heads,
-        (long long)config->groups, (long long)config->d_conv, (long long)config->vocab_size,
-        config->epsilon, config->dt_least, config->dt_most, config->tied, config->norm_before_gate,
-        config->use_bias, config->use_conv_bias);
-    XXH3_64bits_update(hash, text, (size_t)bytes);
-}
-
 enum status weights_bind(const char *path, const char *bytes, size_t size,
                          struct mamba2_config *config, struct mamba2_weights *opened) {
     enum status status = STATUS_OK;
     struct mamba2_weights weights = {0};
     struct binding binding = {.path = path, .config = config, .weights = &weights};
-    binding.hash = XXH3_createState();
+    TRY(fingerprint_open(&binding.fingerprint));
     binding.a = malloc((size_t)config->heads * sizeof(float));
     weights.layers = calloc((size_t)config->layers, sizeof *weights.layers);
-    if (binding.hash == NULL || binding.a == NULL || weights.layers == NULL) {
+    if (binding.a == NULL || weights.layers == NULL) {
         status = FAIL(NO_MEMORY, "tensor table of %lld layers", (long long)config->layers);
         goto out;
     }
-    XXH3_64bits_reset(binding.hash);
     TRY_OUT(status, safetensors_parse(path, bytes, size, &weights.header));
     TRY_OUT(status, bind_row(&binding, &embedding_row, embedding_row.name, &weights));
     TRY_OUT(status, bind_layers(&binding));
     TRY_OUT(status, bind_row(&binding, &norm_row, norm_row.name, &weights));
     TRY_OUT(status, bind_head(&binding, config));
     TRY_OUT(status, check_all_used(&binding));
-    hash_config(binding.hash, config);
-    weights.hash = XXH3_64bits_digest(binding.hash);
+    fingerprint_config(binding.fingerprint, config);
+    weights.hash = fingerprint_value(binding.fingerprint);
     *opened = weights;
     weights = (struct mamba2_weights){0};
 out:
-    XXH3_freeState(binding.hash);
+    fingerprint_close(binding.fingerprint);
     free(binding.a);
     weights_close(&weights);
     return status;

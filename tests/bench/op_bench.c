@@ -1,0 +1,269 @@
+// op_bench [rows [threads [repeats [isa]]]]: the matrix products of one step of a 130m model, ours
+// and OpenBLAS's in turn, so that a busy machine slows both. Medians; GF/s count 2 rows N K.
+//
+// OpenBLAS is loaded at run time and left out where there is none. On a machine with AVX-512 it is
+// told to take its AVX-512 kernels, the best it has, where it would pick older ones for a processor
+// it does not know; set OPENBLAS_CORETYPE to choose otherwise.
+
+#define _GNU_SOURCE // setenv beside dlopen's constants
+
+#include "ops/base/clock.h"
+#include "ops/base/room.h"
+#include "ops/cpu/cpu_backend.h"
+#include "ops/op.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAYERS       24
+#define D_MODEL      768
+#define D_INNER      1536
+#define IN_PROJ      3352
+#define VOCAB        50288
+#define REPEATS_MOST 101
+
+typedef void sgemm_function(int order, int transpose_a, int transpose_b, int m, int n, int k,
+                            float alpha, const float *a, int lda, const float *b, int ldb,
+                            float beta, float *c, int ldc);
+
+enum part { PART_IN, PART_OUT, PART_HEAD, PARTS };
+
+static const struct {
+    const char *name;
+    int64_t outputs, inputs, count;
+} parts[PARTS] = {
+    [PART_IN] = {"in_proj",  IN_PROJ, D_MODEL, LAYERS},
+    [PART_OUT] = {"out_proj", D_MODEL, D_INNER, LAYERS},
+    [PART_HEAD] = {"head",     VOCAB,   D_MODEL, 1     },
+};
+
+struct bench {
+    struct backend *backend;
+    sgemm_function *sgemm; // NULL: no OpenBLAS here
+    int64_t rows, repeats;
+    float *weight[PARTS]; // [count, outputs, inputs]
+    struct packed_weight *packed[PARTS][LAYERS];
+    float *in, *out; // as wide as the widest
+    int32_t *target;
+    float *nll;
+};
+
+// Seconds of each repetition, by who and part; ours_head is the head as the scorer runs it, with
+// its log-sum-exp.
+struct times {
+    double blas[PARTS][REPEATS_MOST], ours[PARTS][REPEATS_MOST], ours_head[REPEATS_MOST];
+};
+
+static double now(void) {
+    return (double)clock_ns() * 1e-9;
+}
+
+static int compare_doubles(const void *left, const void *right) {
+    const double a = *(const double *)left;
+    const double b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+static double median(const double *values, int64_t count) {
+    double sorted[REPEATS_MOST];
+    memcpy(sorted, values, (size_t)count * sizeof *values);
+    qsort(sorted, (size_t)count, sizeof *sorted, compare_doubles);
+    return sorted[count / 2];
+}
+
+static sgemm_function *load_openblas(int64_t threads) {
+    void (*set_threads)(int) = NULL;
+    char *(*core_name)(void) = NULL;
+    sgemm_function *sgemm = NULL;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
+#endif
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW);
+    if (library == NULL) return NULL;
+    // dlsym gives an object pointer for a function: copied, which POSIX allows and C does not cast.
+    void *symbols[3] = {dlsym(library, "cblas_sgemm"), dlsym(library, "openblas_set_num_threads"),
+                        dlsym(library, "openblas_get_corename")};
+    if (symbols[0] == NULL || symbols[1] == NULL || symbols[2] == NULL) return NULL;
+    memcpy(&sgemm, &symbols[0], sizeof sgemm);
+    memcpy(&set_threads, &symbols[1], sizeof set_threads);
+    memcpy(&core_name, &symbols[2], sizeof core_name);
+    set_threads((int)threads);
+    printf("OpenBLAS with its %s kernels\n", core_name());
+    return sgemm;
+}
+
+static float *draw_many(int64_t count) {
+    uint64_t seed = 88172645463325252U;
+    float *made = malloc((size_t)count * sizeof *made);
+    for (int64_t i = 0; made != NULL && i < count; i++) {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        made[i] = (float)((double)(seed >> 40) / (double)(1 << 23) - 1.0);
+    }
+    return made;
+}
+
+static enum status make_weights(struct bench *bench) {
+    const double start = now();
+    double packing = 0.0;
+    int64_t floats = 0;
+    for (int p = 0; p < PARTS; p++) {
+        const int64_t size = parts[p].outputs * parts[p].inputs;
+        bench->weight[p] = draw_many(size * parts[p].count);
+        if (bench->weight[p] == NULL) return FAIL(NO_MEMORY, "weights");
+        const double before = now();
+        for (int64_t i = 0; i < parts[p].count; i++) {
+            TRY(bench->backend->table->pack(bench->backend, bench->weight[p] + i * size,
+                                            parts[p].outputs, parts[p].inputs,
+                                            &bench->packed[p][i]));
+        }
+        packing += now() - before;
+        floats += size * parts[p].count;
+    }
+    printf("weights made in %.2f s, of which packing %.3f s (%.1f GB/s)\n", now() - start, packing,
+           (double)floats * 4e-9 / packing);
+    bench->in = draw_many(bench->rows * D_INNER);
+    bench->out = draw_many(bench->rows * VOCAB);
+    bench->nll = draw_many(bench->rows);
+    bench->target = malloc((size_t)bench->rows * sizeof *bench->target);
+    if (bench->in == NULL || bench->out == NULL || bench->nll == NULL || bench->target == NULL) {
+        return FAIL(NO_MEMORY, "activations");
+    }
+    for (int64_t t = 0; t < bench->rows; t++) {
+        bench->target[t] = (int32_t)(t * 7919 % VOCAB);
+    }
+    return STATUS_OK;
+}
+
+static double time_blas(const struct bench *bench, enum part part) {
+    const int n = (int)parts[part].outputs;
+    const int k = (int)parts[part].inputs;
+    const double start = now();
+    for (int64_t i = 0; i < parts[part].count; i++) {
+        // Row major, A as it is, B transposed: the constants of cblas.h.
+        bench->sgemm(101, 111, 112, (int)bench->rows, n, k, 1.0f, bench->in, k,
+                     bench->weight[part] + i * n * k, k, 0.0f, bench->out, n);
+    }
+    return now() - start;
+}
+
+static enum status time_ours(const struct bench *bench, enum part part, double *seconds) {
+    const int64_t n = parts[part].outputs;
+    const int64_t k = parts[part].inputs;
+    const double start = now();
+    for (int64_t i = 0; i < parts[part].count; i++) {
+        const struct linear_args args = {
+            .in = {bench->in,  bench->rows, k, k},
+            .weight = bench->packed[part][i],
+            .out = {bench->out, bench->rows, n, n},
+        };
+        TRY(op_linear(bench->backend, &args));
+    }
+    *seconds = now() - start;
+    return STATUS_OK;
+}
+
+static enum status time_head(const struct bench *bench, double *seconds) {
+    const struct head_args args = {
+        .in = {bench->in, bench->rows, D_MODEL, D_MODEL},
+        .weight = bench->packed[PART_HEAD][0],
+        .target = bench->target,
+        .nll = bench->nll,
+    };
+    const double start = now();
+    TRY(op_head(bench->backend, &args));
+    *seconds = now() - start;
+    return STATUS_OK;
+}
+
+static enum status measure(const struct bench *bench, struct times *times) {
+    for (int64_t r = -1; r < bench->repeats; r++) { // the first warms up and is written over
+        const int64_t at = r < 0 ? 0 : r;
+        for (int p = 0; p < PARTS; p++) {
+            if (bench->sgemm != NULL) times->blas[p][at] = time_blas(bench, (enum part)p);
+            TRY(time_ours(bench, (enum part)p, &times->ours[p][at]));
+        }
+        TRY(time_head(bench, &times->ours_head[at]));
+    }
+    return STATUS_OK;
+}
+
+static void print_row(const char *name, double flops, double blas, double ours) {
+    printf("%-20s", name);
+    if (blas > 0.0)
+        printf(" %10.1f", flops * 1e-9 / blas);
+    else
+        printf(" %10s", "-");
+    printf(" %10.1f", flops * 1e-9 / ours);
+    if (blas > 0.0) printf(" %8.2f", blas / ours);
+    printf("\n");
+}
+
+static void report(const struct bench *bench, const struct times *times) {
+    double blas_all = 0.0;
+    double ours_all = 0.0;
+    double flops_all = 0.0;
+    printf("%-20s %10s %10s %8s\n", "GF/s", "OpenBLAS", "ours", "ratio");
+    for (int p = 0; p < PARTS; p++) {
+        const double flops = 2.0 * (double)(bench->rows * parts[p].outputs) *
+                             (double)(parts[p].inputs * parts[p].count);
+        const double blas = bench->sgemm == NULL ? 0.0 : median(times->blas[p], bench->repeats);
+        const double ours = median(times->ours[p], bench->repeats);
+        print_row(parts[p].name, flops, blas, ours);
+        blas_all += blas;
+        ours_all += ours;
+        flops_all += flops;
+        if (p == PART_HEAD) {
+            const double head = median(times->ours_head, bench->repeats);
+            print_row("head with its loss", flops, blas, head);
+            print_row("all products", flops_all, blas_all, ours_all);
+        }
+    }
+    printf("tokens/s of the products alone: OpenBLAS %.0f, ours %.0f\n",
+           blas_all > 0.0 ? (double)bench->rows / blas_all : 0.0, (double)bench->rows / ours_all);
+}
+
+static enum status run(int64_t rows, int64_t threads, int64_t repeats, const char *isa) {
+    static struct bench bench;
+    static struct times times;
+    const struct cpu_backend_settings settings = {.threads = threads, .isa = isa};
+    enum status status = STATUS_OK;
+    bench.rows = rows;
+    bench.repeats = repeats;
+    bench.sgemm = load_openblas(threads);
+    TRY_OUT(status, cpu_backend_open(&settings, &bench.backend));
+    printf("%lld rows, %lld threads, medians of %lld\n", (long long)rows, (long long)threads,
+           (long long)repeats);
+    TRY_OUT(status, make_weights(&bench));
+    TRY_OUT(status, measure(&bench, &times));
+    report(&bench, &times);
+out:
+    for (int p = 0; p < PARTS && bench.backend != NULL; p++) {
+        for (int64_t i = 0; i < LAYERS; i++) {
+            bench.backend->table->release_packed(bench.backend, bench.packed[p][i]);
+        }
+        free(bench.weight[p]);
+    }
+    free(bench.in);
+    free(bench.out);
+    free(bench.nll);
+    free(bench.target);
+    if (bench.backend != NULL) bench.backend->table->close(bench.backend);
+    return status;
+}
+
+static int64_t number(int count, char **arguments, int at, int64_t fallback, int64_t most) {
+    if (count <= at) return fallback;
+    const long long value = strtoll(arguments[at], NULL, 10);
+    return value < 1 || value > most ? fallback : value;
+}
+
+int main(int count, char **arguments) {
+    const int64_t rows = number(count, arguments, 1, 256, 8192);
+    const int64_t threads = number(count, arguments, 2, cpu_cores(), 1024);
+    const int64_t repeats = number(count, arguments, 3, 7, REPEATS_MOST);
+    return status_exit_code(run(rows, threads, repeats, count > 4 ? arguments[4] : "auto"));
+}

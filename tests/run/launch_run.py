@@ -1,0 +1,130 @@
+"""`longscan run -n N`: exit codes, signals, lost ranks, and nothing left behind."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from harness import HAVE_MPI, PROGRAM, RunTest, longscan, main, need_shared, random_tokens, write_jsonl
+
+SHARED_MEMORY = pathlib.Path("/dev/shm")
+
+
+def ranks_of(launcher):
+    """Process ids of the ranks below `longscan run`: those whose command is `score`."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes() if words[1:2] == [b"score"] else b""
+        except (OSError, IndexError):
+            continue
+        if f"LONGSCAN_TEST_MARK={launcher}".encode() in environment:
+            found.append(int(entry.name))
+    return found
+
+
+class Launch(RunTest):
+    def setUp(self):
+        super().setUp()
+        self.model = need_shared("models", "passkey-1.8m")
+        self.before = set(SHARED_MEMORY.glob("longscan-run-*"))
+
+    def nothing_is_left(self):
+        self.assertEqual(set(SHARED_MEMORY.glob("longscan-run-*")) - self.before, set())
+
+    def long_job(self):
+        """Two ranks with more work than the test has patience for; back once they have begun."""
+        source = self.folder / "long.jsonl"
+        tokens = random_tokens(1, 20_000, 256)
+        write_jsonl(source, [{"id": str(i), "tokens": tokens} for i in range(300)])
+        self.output = self.folder / "out.jsonl"
+        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        environment = dict(os.environ, LONGSCAN_TEST_MARK=self.mark,
+                           LONGSCAN_MPIRUN_ARGS="-x LONGSCAN_TEST_MARK")
+        log = open(self.folder / "log", "wb")
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            [PROGRAM, "run", "-n", "2", "score", "--model", self.model, "--input", source,
+             "--output", self.output, "--threads", "1", "--step-tokens", "1024"],
+            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=log)
+        self.addCleanup(self.end, process)
+        deadline = time.monotonic() + 60
+        partial = self.folder / "out.jsonl.partial"
+        while not partial.exists():  # made once the model is loaded and the ranks have agreed
+            self.assertIsNone(process.poll(), (self.folder / "log").read_text())
+            self.assertLess(time.monotonic(), deadline, "the job did not begin")
+            time.sleep(0.05)
+        return process
+
+    def end(self, process):
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+
+    def ended(self, process, expected):
+        code = process.wait(60)
+        self.assertEqual(code, expected, (self.folder / "log").read_text()[-4000:])
+        self.nothing_is_left()
+
+    def test_wrong_usage_is_said_before_any_rank_starts(self):
+        for arguments in (["run", "score"], ["run", "-n", "2"], ["run", "-n", "2", "publish"],
+                          ["run", "-n", "2", "score", "--modle", "x"],
+                          ["run", "-n", "2", "score", "--model", "x", "--input", "-", "--ranks", "2"]):
+            done = longscan(*arguments, expect=2)
+            self.assertNotIn("mpirun detected", done.stderr)
+
+    def test_the_ranks_own_code_comes_back(self):
+        source = self.folder / "one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": [1, 2, 3]}])
+        arguments = ["score", "--model", self.folder / "nothing", "--input", source]
+        alone = longscan(*arguments, expect=None).returncode
+        self.assertNotEqual(alone, 0)
+        longscan("run", "-n", "2", *arguments, expect=alone)
+
+    def test_output_that_is_no_terminal_gets_json(self):
+        source = self.folder / "one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": random_tokens(1, 3000, 256)}])
+        arguments = ["score", "--model", self.model, "--input", source, "--step-tokens", "1024"]
+        alone = longscan(*arguments).stdout
+        self.assertTrue(alone.startswith("{"))
+        self.assertEqual(longscan("run", "-n", "2", *arguments).stdout, alone)
+
+    def test_a_stop_signal_drains(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=number):
+                process = self.long_job()
+                process.send_signal(number)
+                self.ended(process, 143)
+
+    def test_a_lost_rank_is_142(self):
+        process = self.long_job()
+        ranks = ranks_of(self.mark)
+        self.assertEqual(len(ranks), 2)
+        os.kill(ranks[0], signal.SIGKILL)
+        self.ended(process, 142)
+        self.assertFalse(self.output.exists())
+
+    def test_a_killed_mpirun_leaves_nothing(self):
+        process = self.long_job()
+        mpirun = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True,
+                                text=True, check=True).stdout.split()
+        os.kill(int(mpirun[0]), signal.SIGKILL)
+        self.ended(process, 142)
+        deadline = time.monotonic() + 20
+        while ranks_of(self.mark) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.assertEqual(ranks_of(self.mark), [])
+
+    def test_a_dry_run_prints_the_command(self):
+        done = longscan("run", "-n", "3", "--dry-run", "score", "--model", "m", "--input", "-")
+        self.assertTrue(done.stdout.startswith("mpirun -n 3 --bind-to none"), done.stdout)
+
+
+if __name__ == "__main__":
+    if not HAVE_MPI:
+        print("built without MPI")
+        sys.exit(77)
+    main()
