@@ -126,8 +126,8 @@ static enum status make_record(const Longscan__TokenRecord *message, struct reco
     struct record *record = NULL;
 
     if (!codec_members(&map, attributes, &attributes_bytes)) {
-        return record_make_fault(id, strlen(id), "its attributes are more than 4 KiB of JSON",
-                                 decoded);
+        return record_make_fault(
+            id, strlen(id), "its attributes are more than 4 KiB of JSON, or not UTF-8", decoded);
     }
     TRY(record_make(RECORD_TOKENS, id, strlen(id), attributes, attributes_bytes, tokens, &record));
     if (!widen(message->tokens.data, tokens, message->width, record_tokens(record))) {

@@ -60,7 +60,8 @@ void codec_bytes_free(struct codec_bytes *bytes) {
 static bool add_string(const char *string, char *text, size_t *at) {
     char escaped[6 * ATTRIBUTES_BYTES_MOST];
     const size_t bytes = strlen(string);
-    if (bytes > ATTRIBUTES_BYTES_MOST) return false;
+    // Mended to U+FFFD, two different keys could become one.
+    if (bytes > ATTRIBUTES_BYTES_MOST || !utf8_valid(string, bytes)) return false;
     const size_t escaped_bytes = json_escape(string, bytes, escaped);
     if (escaped_bytes + 2 > ATTRIBUTES_BYTES_MOST - *at) return false;
     text[(*at)++] = '"';

@@ -24,8 +24,8 @@ struct codec_map {
     void (*entry)(const void *entries, size_t at, const char **key, const char **value);
 };
 
-// JSON members without braces, as a record carries them. false: more than
-// ATTRIBUTES_BYTES_MOST bytes. As in every protobuf map the last of equal keys counts.
+// JSON members without braces, as a record carries them. false: more than ATTRIBUTES_BYTES_MOST
+// bytes, or not UTF-8. As in every protobuf map the last of equal keys counts.
 bool codec_members(const struct codec_map *map, char *text, size_t *bytes);
 
 #define CODEC_ATTRIBUTES_MOST (ATTRIBUTES_BYTES_MOST / 4) // "":1 is the shortest member

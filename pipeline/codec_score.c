@@ -175,7 +175,8 @@ static enum status fill_block(const Longscan__DocumentScore *message, struct sco
                     ID_BYTES_MOST);
     }
     if (!codec_members(&map, block->attributes, &score->attributes_bytes)) {
-        return FAIL(BAD_INPUT, "DocumentScore %s has attributes of more than 4 KiB", message->id);
+        return FAIL(BAD_INPUT, "DocumentScore %s has attributes of more than 4 KiB, or not UTF-8",
+                    message->id);
     }
     if (!read_id(message->model, &block->score.ids.model) ||
         !read_id(message->settings, &block->score.ids.settings) ||

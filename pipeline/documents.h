@@ -62,6 +62,7 @@ struct documents_counts {
     int64_t documents; // finished, good
     int64_t tokens, scored, text_bytes;
     double nll;
+    double text_nll; // of the documents whose bytes of text are known
     int64_t bad[BAD_REASONS];
     int64_t rows;       // tokens that went through the model, of open documents too
     int64_t open;       // not closed when the input ended

@@ -51,7 +51,10 @@ static enum status emit_score(struct documents *d, const struct document *doc, s
     d->counts.tokens += score.tokens;
     d->counts.scored += score.scored;
     d->counts.nll += score.nll;
-    if (score.text_bytes > 0) d->counts.text_bytes += score.text_bytes;
+    if (score.text_bytes > 0) {
+        d->counts.text_bytes += score.text_bytes;
+        d->counts.text_nll += score.nll;
+    }
     return STATUS_OK;
 }
 

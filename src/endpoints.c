@@ -2,6 +2,7 @@
 
 #include "pipeline/file_sink.h"
 #include "pipeline/file_source.h"
+#include "src/kafka_options.h"
 #include "src/launch.h"
 #include "src/table_sink.h"
 
@@ -32,8 +33,7 @@ static struct file_sink_settings file_sink_for(const struct endpoints *endpoints
 static enum status check_topics(const struct settings *settings, bool any) {
     if (!any) return STATUS_OK;
 #ifndef LONGSCAN_WITH_KAFKA
-    return FAIL(USAGE, "this build has no Kafka: install librdkafka-dev libprotobuf-c-dev "
-                       "protobuf-c-compiler and build again");
+    return FAIL(USAGE, "%s", KAFKA_OPTIONS_MISSING);
 #endif
     if (settings->brokers == NULL) {
         return FAIL(USAGE, "a topic needs --brokers HOST:PORT,...");
@@ -100,12 +100,9 @@ enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t voca
 
 #ifdef LONGSCAN_WITH_KAFKA
 static struct kafka_settings kafka_for(const struct settings *settings, const char *topic) {
-    return (struct kafka_settings){.brokers = settings->brokers,
-                                   .topic = topic,
-                                   .property = settings->property,
-                                   .property_count = settings->property_count,
-                                   .timeout_ms = settings->broker_timeout_ms,
-                                   .stop = stop_requested};
+    struct kafka_settings kafka = kafka_options_client(settings);
+    kafka.topic = topic;
+    return kafka;
 }
 
 static enum status open_topic_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
@@ -119,9 +116,7 @@ static enum status open_topic_source(struct endpoints *endpoints, int32_t group,
         .id_field = settings->id_field,
         .text_field = settings->text_field
     };
-    if (strcmp(settings->until, "end") != 0) {
-        return FAIL(USAGE, "--until %s is not in this version; it has: end", settings->until);
-    }
+    TRY(kafka_options_until(settings->until, &source.consumer.follow, &source.consumer.idle_ms));
     TRY(kafka_form_parse(settings->input_format, &source.form));
     return kafka_source_open(&source, &endpoints->source);
 }
@@ -162,10 +157,15 @@ static enum status open_file_source(struct endpoints *endpoints, int32_t group, 
     return file_source_open(&endpoints->inputs, &source, &endpoints->source);
 }
 
+bool wants_table(const struct settings *settings) {
+    if (strcmp(settings->print, "auto") == 0) return launch_output_is_terminal();
+    return strcmp(settings->print, "table") == 0;
+}
+
 static enum status open_file_sink(struct endpoints *endpoints, const struct result_ids *ids) {
     struct file_sink_settings sink = file_sink_for(endpoints);
     sink.ids = *ids;
-    if (strcmp(sink.path, "-") == 0 && launch_output_is_terminal()) {
+    if (strcmp(sink.path, "-") == 0 && wants_table(endpoints->settings)) {
         return table_sink_open(stdout, &endpoints->sink);
     }
     return file_sink_open(&sink, &endpoints->sink);

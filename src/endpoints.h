@@ -29,3 +29,6 @@ enum status endpoints_open(struct endpoints *endpoints, int32_t group, int32_t g
                            const struct result_ids *ids);
 // Closes the source too (waits until the last commit is kept); the pipeline has closed the sink.
 enum status endpoints_close(struct endpoints *endpoints);
+
+// --print: are scores on standard output to be a table for people?
+bool wants_table(const struct settings *settings);

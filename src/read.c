@@ -4,11 +4,16 @@
 
 #ifdef LONGSCAN_WITH_KAFKA
 
+#    include "pipeline/codec.h"
 #    include "pipeline/kafka_consumer.h"
 #    include "pipeline/output.h"
+#    include "src/endpoints.h"
 #    include "src/message_json.h"
+#    include "src/table_sink.h"
 
 #    include <inttypes.h>
+#    include <stdio.h>
+#    include <string.h>
 
 #    define FLUSH_BYTES ((size_t)256 * 1024)
 
@@ -16,10 +21,25 @@ struct read_counts {
     int64_t messages, bad;
 };
 
+// A score as a row of the table; pieces of one have no place in it.
+static enum status print_row(const struct kafka_message *message, struct sink *table) {
+    struct codec_score *read = NULL;
+    TRY(codec_decode_score(message->value, message->value_bytes, &read));
+    const enum status status = read->piece ? STATUS_OK : table->table->score(table, &read->score);
+    codec_score_free(read);
+    return status;
+}
+
+// table: where scores go; NULL: all messages are lines.
 static enum status take(const struct kafka_message *message, struct output *output,
-                        struct read_counts *counts) {
+                        struct sink *table, struct read_counts *counts) {
     if (message->happening != KAFKA_MESSAGE) return STATUS_OK;
     counts->messages++;
+    if (table != NULL && message->type == KAFKA_DOCUMENT_SCORE && message->value != NULL) {
+        const enum status printed = print_row(message, table);
+        counts->bad += printed == STATUS_BAD_INPUT;
+        return printed == STATUS_BAD_INPUT ? STATUS_OK : printed;
+    }
     const enum status status = message_json(message, &output->pending);
     if (status == STATUS_BAD_INPUT) {
         counts->bad++;
@@ -31,7 +51,7 @@ static enum status take(const struct kafka_message *message, struct output *outp
 }
 
 static enum status copy(const struct settings *settings, struct kafka_consumer *consumer,
-                        struct output *output, struct read_counts *counts) {
+                        struct output *output, struct sink *table, struct read_counts *counts) {
     struct kafka_message message;
     while (settings->limit == 0 || counts->messages < settings->limit) {
         if (stop_requested()) return STATUS_STOPPED;
@@ -42,7 +62,7 @@ static enum status copy(const struct settings *settings, struct kafka_consumer *
             continue;
         }
         if (status != STATUS_OK) return status;
-        TRY(take(&message, output, counts));
+        TRY(take(&message, output, table, counts));
     }
     return STATUS_OK;
 }
@@ -58,11 +78,15 @@ enum status verb_read(const struct settings *settings, int *exit_code) {
     enum status status = STATUS_OK;
     struct kafka_consumer *consumer = NULL;
     struct output *output = NULL;
+    struct sink *table = NULL;
     struct read_counts counts = {0};
     (void)exit_code;
     TRY_OUT(status, open_consumer(settings, &consumer));
     TRY_OUT(status, output_open(settings->output, &output));
-    status = copy(settings, consumer, output, &counts);
+    if (strcmp(settings->output, "-") == 0 && wants_table(settings)) {
+        TRY_OUT(status, table_sink_open(stdout, &table));
+    }
+    status = copy(settings, consumer, output, table, &counts);
     if (status == STATUS_OK || status == STATUS_STOPPED) {
         const enum status finished = output_finish(output, true);
         output = NULL;
@@ -73,6 +97,10 @@ enum status verb_read(const struct settings *settings, int *exit_code) {
                       settings->topic, counts.bad, counts.messages);
     }
 out:
+    if (table != NULL) {
+        const enum status closed = table->table->close(table, status == STATUS_OK);
+        if (status == STATUS_OK) status = closed;
+    }
     output_drop(output);
     kafka_consumer_close(consumer);
     return status;

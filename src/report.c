@@ -7,6 +7,7 @@
 #include "src/summary.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +123,7 @@ static void describe(struct report *report, int64_t now_ms, const struct documen
     char eta[24];
     char more[160] = "";
     size_t at = 0;
-    const struct sample now = {now_ms, counts->tokens, progress != NULL ? progress->done : 0};
+    const struct sample now = {now_ms, counts->rows, progress != NULL ? progress->done : 0};
     const struct sample then = take_sample(report, &now);
     // The first second's rate is taken from the start, when nothing was done.
     const struct sample from =
@@ -175,9 +176,14 @@ static void say_sums(const struct score_totals *totals, double seconds) {
     const struct documents_counts *counts = &totals->documents;
     char tokens[16];
     char rate[16];
-    char more[96] = "";
+    char more[128] = "";
+    if (counts->text_bytes > 0) {
+        snprintf(more, sizeof more, ", %.4f bits per byte",
+                 counts->text_nll / log(2.0) / (double)counts->text_bytes);
+    }
+    const size_t at = strlen(more);
     if (totals->inputs_skipped > 0) {
-        snprintf(more, sizeof more, ", %" PRId64 " inputs were complete already",
+        snprintf(more + at, sizeof more - at, ", %" PRId64 " inputs were complete already",
                  totals->inputs_skipped);
     }
     LOG(INFO,

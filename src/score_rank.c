@@ -156,6 +156,8 @@ static void add_totals(struct score_totals *sum, const struct score_totals *more
     sum->documents.scored += more->documents.scored;
     sum->documents.text_bytes += more->documents.text_bytes;
     sum->documents.nll += more->documents.nll;
+    sum->documents.text_nll += more->documents.text_nll;
+    sum->documents.rows += more->documents.rows;
     sum->documents.open += more->documents.open;
     sum->documents.duplicates += more->documents.duplicates;
     sum->documents.replaced += more->documents.replaced;

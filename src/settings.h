@@ -12,47 +12,48 @@
 
 struct settings {
     // what to work on
-    const char *model;         // --model DIR
-    const char *input;         // --input SRC
-    const char *output;        // --output DST; NULL: "-"
-    const char *format;        // --format auto|jsonl|text|u16|u32: of input files
-    const char *input_format;  // --input-format tokens|jsonl|text: of a topic's messages
-    const char *tokenizer;     // --tokenizer byte; NULL: what the model's vocabulary says
+    const char *model;                 // --model DIR
+    const char *input;                 // --input SRC
+    const char *output;                // --output DST; NULL: "-"
+    const char *print;                 // --print auto|json|table: results on standard output
+    const char *format;                // --format auto|jsonl|text|u16|u32: of input files
+    const char *input_format;          // --input-format tokens|jsonl|text: of a topic's messages
+    const char *tokenizer;             // --tokenizer byte; NULL: what the model's vocabulary says
     const char *id_field, *text_field; // --id-field id, --text-field text
-    int64_t max_line;          // --max-line 64m, bytes
-    bool resume;               // --resume: skip inputs whose output is complete
-    bool no_clobber;           // --no-clobber: refuse to replace an output
-    int64_t limit;             // --limit N documents; 0: all
+    int64_t max_line;                  // --max-line 64m, bytes
+    bool resume;                       // --resume: skip inputs whose output is complete
+    bool no_clobber;                   // --no-clobber: refuse to replace an output
+    int64_t limit;                     // --limit N documents; 0: all
 
     // what to compute
-    bool bos;                  // --bos: a document starts with the model's BOS token
-    bool token_nll;            // --token-nll
-    int64_t score_every;       // --score-every N tokens a window; 0: none
+    bool bos;            // --bos: a document starts with the model's BOS token
+    bool token_nll;      // --token-nll
+    int64_t score_every; // --score-every N tokens a window; 0: none
 
     // how to run
-    const char *job;           // --job NAME: group.id and the name in logs
-    int64_t group_size;        // --group-size N ranks share documents; 0: all
-    int64_t ranks;             // --ranks N ranks as threads of this process (loopback)
-    int64_t threads;           // --threads N a rank; 0: the cores this process may use / local ranks
-    int64_t step_tokens;       // --step-tokens N; 0: 4096 on the CPU, 32768 on CUDA
-    int64_t slots;             // --slots N in backend memory; 0: what a step needs, and some
-    int64_t host_slots_bytes;  // --host-slots-bytes 1g
-    const char *spill;         // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
-    const char *backend;       // --backend auto|cpu|cuda
-    const char *dtype;         // --dtype f32
-    const char *cpu_isa;       // --cpu-isa auto|avx512|avx2|neon|scalar
-    const char *transport;     // --transport auto|mpi|loopback
+    const char *job;          // --job NAME: group.id and the name in logs
+    int64_t group_size;       // --group-size N ranks share documents; 0: all
+    int64_t ranks;            // --ranks N ranks as threads of this process (loopback)
+    int64_t threads;          // --threads N a rank; 0: the cores this process may use / local ranks
+    int64_t step_tokens;      // --step-tokens N; 0: 4096 on the CPU, 32768 on CUDA
+    int64_t slots;            // --slots N in backend memory; 0: what a step needs, and some
+    int64_t host_slots_bytes; // --host-slots-bytes 1g
+    const char *spill;        // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
+    const char *backend;      // --backend auto|cpu|cuda
+    const char *dtype;        // --dtype f32
+    const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar
+    const char *transport;    // --transport auto|mpi|loopback
     int64_t commit_interval_ms; // --commit-interval 5s
-    const char *delivery;      // --delivery at-least-once
-    const char *until;         // --until end
-    double max_bad;            // --max-bad 1%: as a fraction
-    bool strict;               // --strict: exit 5 when any document was bad
-    int64_t peer_timeout_ms;   // --peer-timeout 30s
-    int64_t queue_tokens;      // --queue-tokens N: most tokens waiting to be planned; 0: 8 steps
+    const char *delivery;       // --delivery at-least-once
+    const char *until;          // --until end
+    double max_bad;             // --max-bad 1%: as a fraction
+    bool strict;                // --strict: exit 5 when any document was bad
+    int64_t peer_timeout_ms;    // --peer-timeout 30s
+    int64_t queue_tokens;       // --queue-tokens N: most tokens waiting to be planned; 0: 8 steps
 
     // Kafka
-    const char *brokers;       // --brokers HOST:PORT,...
-    const char *topic;         // --topic T (publish, read)
+    const char *brokers;                   // --brokers HOST:PORT,...
+    const char *topic;                     // --topic T (publish, read)
     const char *property[PROPERTIES_MOST]; // -X key=value, passed to librdkafka
     int64_t property_count;
     int64_t partitions;        // --partitions N (broker: of auto-created topics)
@@ -61,14 +62,14 @@ struct settings {
     const char *ready_file;    // --ready-file F (broker): written with the address once it serves
 
     // talk
-    const char *config;        // --config FILE
+    const char *config; // --config FILE
     bool show_config, dry_run, quiet, no_progress, help, version;
-    const char *log_format;    // --log-format text|json
-    const char *log_level;     // --log-level error|warn|info|debug
-    const char *summary;       // --summary FILE: the closing summary as JSON
+    const char *log_format; // --log-format text|json
+    const char *log_level;  // --log-level error|warn|info|debug
+    const char *summary;    // --summary FILE: the closing summary as JSON
 
     // verb `run`
-    int64_t run_ranks;         // -n N
+    int64_t run_ranks;                         // -n N
     const char *arguments[RUN_ARGUMENTS_MOST]; // what follows: the verb and its options
     int64_t argument_count;
 };

@@ -49,6 +49,9 @@ static void put_scores(FILE *out, const struct documents_counts *counts) {
     }
     // Of the documents whose text is known, which need not be all: no bits a byte from this.
     put_count(out, "text_bytes", counts->text_bytes);
+    if (counts->text_bytes > 0) {
+        put_number(out, "bits_per_byte", counts->text_nll / log(2.0) / (double)counts->text_bytes);
+    }
 }
 
 static void put_summary(FILE *out, const struct score_totals *totals, double seconds) {

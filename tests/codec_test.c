@@ -238,6 +238,11 @@ static void attributes_are_bounded(void **state) {
     value[2100] = '\0';
     put_attribute(&wire, "k", value);
     expect_fault(&wire, NULL, "4 KiB");
+    wire.bytes = 0; // as U+FFFD the two keys would be one
+    put_block(&wire, 1, "a", 1);
+    put_attribute(&wire, "\xFE", "1");
+    put_attribute(&wire, "\xCE", "2");
+    expect_fault(&wire, NULL, "not UTF-8");
 }
 
 // Small messages that ask for much memory, and messages of other kinds.

@@ -71,7 +71,7 @@ for header in $(find ops pipeline src cuda tests -name '*.h'); do
     fi
     # Twice, so that a forgotten #pragma once shows too.
     if ! said=$(printf '#include "%s"\n#include "%s"\n' "$header" "$header" | "$compiler" -std=c17 \
-        -D_POSIX_C_SOURCE=200809L -fsyntax-only -Wall -Wextra -Werror -I. -xc - 2>&1); then
+        -D_POSIX_C_SOURCE=200809L -DTESTS_FOLDER='"tests"' -fsyntax-only -Wall -Wextra -Werror -I. -xc - 2>&1); then
         echo "$header does not compile by itself:"
         echo "$said" | head -5
         status=1

@@ -117,7 +117,7 @@ void ref_head(const struct head_args *args, const float *weight, int64_t vocab) 
             continue;
         }
         // The running maximum keeps exp in range whatever the logits are.
-        double most = -INFINITY;
+        double most = -(double)INFINITY;
         double sum = 0.0;
         for (int64_t v = 0; v < vocab; v++) {
             const double logit = dot(in, weight + v * width, width);
