@@ -86,6 +86,12 @@ static struct partition_state *partition_with(struct documents *d, const struct 
     return NULL;
 }
 
+// Of memory that waits for the document to leave; its tokens are counted as ready ones.
+static int64_t bytes_of(const struct document *doc) {
+    return (int64_t)(sizeof *doc + doc->id_bytes + doc->attributes_bytes) +
+           tally_bytes(&doc->tally);
+}
+
 static enum status add_document(struct documents *d, struct partition_state *partition,
                                 const struct record *record, struct document **added) {
     if (d->entries >= d->buckets) TRY(grow_table(d));
@@ -114,6 +120,7 @@ static enum status add_document(struct documents *d, struct partition_state *par
     doc->next_in_bucket = *bucket;
     *bucket = doc;
     d->entries++;
+    d->held_bytes += bytes_of(doc);
     if (partition->last != NULL) {
         partition->last->after = doc;
     } else {
@@ -141,9 +148,15 @@ static void remove_from_table(struct documents *d, struct document *doc) {
     d->entries--;
 }
 
+static void free_tokens(struct document *doc) {
+    free(doc->token);
+    doc->token = NULL;
+    doc->token_room = 0;
+}
+
 static void free_document(struct document *doc) {
     tally_free(&doc->tally);
-    free(doc->token);
+    free_tokens(doc);
     free(doc->id);
     free(doc);
 }
@@ -169,6 +182,7 @@ void documents_forget(struct documents *d, struct document *doc) {
     if (doc->listed) unlist(d, doc);
     untouch(d, doc);
     remove_from_table(d, doc);
+    d->held_bytes -= bytes_of(doc);
     free_document(doc);
 }
 
@@ -221,10 +235,9 @@ static enum status kill(struct documents *d, struct document *doc, bool closed) 
     doc->dead = true;
     doc->closed = doc->closed || closed;
     if (doc->listed) unlist(d, doc);
+    d->held_bytes -= tally_bytes(&doc->tally);
     tally_free(&doc->tally);
-    free(doc->token);
-    doc->token = NULL;
-    doc->token_room = 0;
+    free_tokens(doc);
     if (doc->holder >= 0) {
         TRY(room_for((void **)&d->drops, &d->drop_room, d->drop_count + 1, sizeof *d->drops));
         d->drops[d->drop_count++] = (struct state_drop){doc->key, doc->holder};
@@ -240,14 +253,41 @@ static enum status kill_bad(struct documents *d, struct document *doc, enum bad_
     return kill(d, doc, closed);
 }
 
+// Tokens in plans are let go.
+static void drop_planned(struct document *doc) {
+    const int64_t planned = doc->planned - doc->token_base;
+    const int64_t waiting = doc->known - doc->planned;
+    if (planned == 0) return;
+    memmove(doc->token, doc->token + planned, (size_t)waiting * sizeof *doc->token);
+    doc->token_base = doc->planned;
+}
+
+// A buffer's size: an eighth more than needed, so that many small records do not move it each, and
+// no more, since there may be very many open documents.
+static size_t token_room_for(size_t tokens) {
+    return (tokens + tokens / 8 + 15) / 16 * 16;
+}
+
+static enum status set_token_room(struct document *doc, size_t room) {
+    int32_t *token = realloc(doc->token, room * sizeof *token);
+    if (token == NULL) return FAIL(NO_MEMORY, "%zu waiting tokens of a document", room);
+    doc->token = token;
+    doc->token_room = room;
+    return STATUS_OK;
+}
+
 static enum status add_tokens(struct documents *d, struct document *doc, const int32_t *token,
                               int64_t tokens) {
     bool closes = false;
     const int64_t ready = document_ready(doc, &closes);
-    const size_t waiting = (size_t)(doc->known - doc->token_base);
-    TRY(room_for((void **)&doc->token, &doc->token_room, waiting + (size_t)tokens,
-                 sizeof *doc->token));
-    if (tokens > 0) memcpy(doc->token + waiting, token, (size_t)tokens * sizeof *token);
+    if (doc->known - doc->token_base + tokens > (int64_t)doc->token_room) {
+        drop_planned(doc);
+        const size_t room = token_room_for((size_t)(doc->known - doc->planned + tokens));
+        if (room > doc->token_room) TRY(set_token_room(doc, room));
+    }
+    if (tokens > 0) {
+        memcpy(doc->token + (doc->known - doc->token_base), token, (size_t)tokens * sizeof *token);
+    }
     doc->known += tokens;
     d->ready_tokens += document_ready(doc, &closes) - ready;
     return STATUS_OK;
@@ -359,21 +399,17 @@ void documents_take(struct documents *d, struct document *doc, int64_t count, in
     d->ready_tokens += document_ready(doc, &closes);
 }
 
-// Tokens already in plans are let go once they are the larger part; a buffer much too large for
-// what waits is given back, so that an open document holds little more than its open chunk.
+// Between plans an open document holds its open chunk and little more; one that has more to run
+// keeps its buffer unless most of it is empty.
 static void shrink_tokens(struct document *doc) {
-    const int64_t used = doc->planned - doc->token_base;
     const int64_t waiting = doc->known - doc->planned;
-    if (used < waiting) return;
-    memmove(doc->token, doc->token + used, (size_t)waiting * sizeof *doc->token);
-    doc->token_base = doc->planned;
-    const size_t enough = waiting < CHUNK_TOKENS ? CHUNK_TOKENS : (size_t)waiting;
-    if (doc->token_room > 4 * enough) {
-        int32_t *smaller = realloc(doc->token, enough * sizeof *doc->token);
-        if (smaller != NULL) {
-            doc->token = smaller;
-            doc->token_room = enough;
-        }
+    const size_t room = token_room_for((size_t)waiting);
+    if (waiting == 0) {
+        drop_planned(doc);
+        free_tokens(doc);
+    } else if (doc->token_room > (waiting > CHUNK_TOKENS ? 2 * room : room)) {
+        drop_planned(doc);
+        (void)!set_token_room(doc, room); // or the larger one stays
     }
 }
 
@@ -399,7 +435,9 @@ enum status documents_answer(struct documents *d, struct document *doc, int64_t 
     }
     // row i predicts position i + 1; a closed document's last row predicts nothing
     const bool ends = doc->closed && doc->answered == doc->known;
+    d->held_bytes -= tally_bytes(&doc->tally);
     TRY(tally_add(&doc->tally, first + 1 - lead, nll, rows - (ends ? 1 : 0)));
+    d->held_bytes += tally_bytes(&doc->tally);
     if (!doc->tally.finite) {
         LOG(WARN,
             "document %.*s: the model gives a number that is not finite before position %lld; "

@@ -81,6 +81,7 @@ struct documents {
     struct document *ready_first, *ready_last;
     struct document *touched; // not ordered: those whose results may leave
     int64_t ready_documents, ready_tokens;
+    int64_t held_bytes; // by documents and what has come back of them, without tokens that wait
     struct state_drop *drops;
     size_t drop_count, drop_room;
     uint64_t last_key;

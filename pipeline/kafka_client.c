@@ -237,6 +237,7 @@ static int slice_of(int64_t timeout_ms) {
 
 enum status kafka_client_partitions(struct kafka_client *client, int32_t *partitions) {
     const int64_t start = clock_ms();
+    const int64_t settle_ms = client->timeout_ms < SETTLE_MS ? client->timeout_ms : SETTLE_MS;
     enum status status;
     bool leaders;
     for (;;) {
@@ -249,7 +250,7 @@ enum status kafka_client_partitions(struct kafka_client *client, int32_t *partit
                              error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
         if (error == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION ||
             error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
-            (unknown && clock_ms() - start >= SETTLE_MS)) {
+            (unknown && clock_ms() - start >= settle_ms)) {
             return FAIL(USAGE, "kafka %s, topic %s: %s; create it or check its name and rights",
                         client->brokers, client->topic, rd_kafka_err2str(error));
         }

@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_TOKENS 65536 // of a whole document, in one record
+#define PIECE_TOKENS     65536 // of a whole document, in one record
+#define TOPIC_NAME_BYTES 250   // Kafka allows one less, and here is a terminator
 
 struct kafka_source {
     struct source base;
     struct kafka_consumer *consumer;
+    char topic[TOPIC_NAME_BYTES]; // for messages to people
     enum kafka_form form;
     struct tokenizer *tokenizer;
     struct jsonl jsonl;
@@ -48,9 +50,14 @@ static void set_place(const struct kafka_message *message, struct record *record
     record->offset = message->offset;
 }
 
-static enum status make_fault(const struct kafka_message *message, const char *id, size_t id_bytes,
+static enum status make_fault(const struct kafka_source *source,
+                              const struct kafka_message *message, const char *id, size_t id_bytes,
                               const char *why, struct record **made) {
-    TRY(record_make_fault(id, id_bytes, why, made));
+    char text[ID_BYTES_MOST + TOPIC_NAME_BYTES + 512];
+    snprintf(text, sizeof text, "topic %s [%" PRId32 "] offset %" PRId64 "%s%.*s: %s",
+             source->topic, message->partition, message->offset, id_bytes == 0 ? "" : ", document ",
+             (int)id_bytes, id, why);
+    TRY(record_make_fault(id, id_bytes, text, made));
     set_place(message, *made);
     return STATUS_OK;
 }
@@ -61,7 +68,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     void *value = source->value;
     struct jsonl_document document = {.attributes = ""};
     if (message->value == NULL) {
-        return make_fault(message, "", 0, "it has no value, so it is no document", record);
+        return make_fault(source, message, "", 0, "it has no value, so it is no document", record);
     }
     TRY(room_for(&value, &source->value_room, message->value_bytes + 1, 1));
     source->value = value;
@@ -70,7 +77,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
         document.text = source->value;
         document.text_bytes = message->value_bytes;
     } else if (!jsonl_parse(&source->jsonl, source->value, message->value_bytes, &document)) {
-        return make_fault(message, "", 0, source->jsonl.wrong, record);
+        return make_fault(source, message, "", 0, source->jsonl.wrong, record);
     }
     if (document.id == NULL) {
         document.id = message->key;
@@ -78,7 +85,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     }
     if (document.id_bytes == 0 || document.id_bytes > ID_BYTES_MOST ||
         !utf8_valid(document.id, document.id_bytes)) {
-        return make_fault(message, "", 0, "its id (or key) is not 1 to 1024 bytes of UTF-8",
+        return make_fault(source, message, "", 0, "its id (or key) is not 1 to 1024 bytes of UTF-8",
                           record);
     }
     memcpy(source->id, document.id, document.id_bytes); // the key goes with its message
@@ -141,6 +148,22 @@ static enum status next_piece(struct kafka_source *source, struct record **made)
     return STATUS_OK;
 }
 
+// A TokenRecord, or a fault that says which message is none.
+static enum status take_tokens(const struct kafka_source *source,
+                               const struct kafka_message *message, struct record **record) {
+    TRY(codec_decode_record(message->value, message->value_bytes, message->key, message->key_bytes,
+                            record));
+    if ((*record)->kind == RECORD_FAULT) {
+        struct record *bare = *record;
+        const enum status status =
+            make_fault(source, message, bare->id, bare->id_bytes, bare->fault, record);
+        record_free(bare);
+        return status;
+    }
+    set_place(message, *record);
+    return STATUS_OK;
+}
+
 static enum status take_message(struct kafka_source *source, const struct kafka_message *message,
                                 struct record **record) {
     if (message->happening == KAFKA_PARTITION_END) {
@@ -148,12 +171,7 @@ static enum status take_message(struct kafka_source *source, const struct kafka_
         set_place(message, *record);
         return STATUS_OK;
     }
-    if (source->form == KAFKA_FORM_TOKENS) {
-        TRY(codec_decode_record(message->value, message->value_bytes, message->key,
-                                message->key_bytes, record));
-        set_place(message, *record);
-        return STATUS_OK;
-    }
+    if (source->form == KAFKA_FORM_TOKENS) return take_tokens(source, message, record);
     *record = NULL;
     TRY(begin_document(source, message, record));
     return *record != NULL ? STATUS_OK : next_piece(source, record);
@@ -208,6 +226,7 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     if (source == NULL) return FAIL(NO_MEMORY, "kafka source");
     source->base.table = settings->consumer.group_id != NULL ? &table : &table_without_commits;
     source->form = settings->form;
+    snprintf(source->topic, sizeof source->topic, "%s", settings->consumer.kafka.topic);
     source->tokenizer = settings->tokenizer;
     jsonl_open(&source->jsonl, settings->id_field != NULL ? settings->id_field : "id",
                settings->text_field != NULL ? settings->text_field : "text");

@@ -10,6 +10,10 @@
 #define IDLE_MS     5 // longest nap while nothing is there to do
 #define PROGRESS_MS 1000
 
+#define RECORDS_A_TURN  1024
+#define RECORDS_QUEUED  4096                        // between reader and leader
+#define HELD_BYTES_MOST ((int64_t)64 * 1024 * 1024) // of results that wait for their turn
+
 // A step on its way: which documents its rows belong to, and what has come back.
 struct flight {
     uint64_t number;
@@ -55,10 +59,20 @@ static int64_t capacity(const struct leader *l) {
     return l->settings->plan.step_tokens * l->settings->plan.ranks;
 }
 
-// Take in records while there is room for more ready tokens. Open chunks do not count: the records
-// that close them must get through.
+// Is there room for more? Open chunks do not count: the records that close them must get through.
+// Nor do documents, but where they wait for those before them to leave. Those are read to their
+// end, so they leave for sure.
+static bool has_room(const struct leader *l) {
+    const struct documents *d = &l->documents;
+    const bool moving = l->sent > l->landed || d->ready_documents > 0;
+    if (d->settings.ordered && moving && d->held_bytes >= HELD_BYTES_MOST) return false;
+    return d->ready_tokens < l->settings->queue_tokens;
+}
+
+// A bounded number of records, since what they bring may be nothing to wait for, as duplicates and
+// empty documents, and steps and results must not wait for the last of those.
 static enum status take_in(struct leader *l, int32_t timeout_ms, bool *busy) {
-    while (!l->input_ended && l->documents.ready_tokens < l->settings->queue_tokens) {
+    for (int i = 0; i < RECORDS_A_TURN && !l->input_ended && has_room(l); i++) {
         struct record *record = NULL;
         enum status status = reader_next(l->reader, timeout_ms, &record);
         if (status == STATUS_AGAIN) return STATUS_OK;
@@ -291,14 +305,14 @@ static enum status commit_cuts(struct leader *l) {
     return STATUS_OK;
 }
 
+// Each interval the sink is asked what is safe even if there is nothing to commit: then it writes
+// what it has gathered, for those who wait for it.
 static enum status keep_cuts(struct leader *l) {
-    if (l->source->table->commit == NULL) return STATUS_OK;
     const int64_t now = clock_ms();
-    if (now >= l->next_commit_ms) {
-        TRY(note_cuts(l));
-        l->next_commit_ms = now + l->settings->commit_interval_ms;
-    }
-    return l->cut_count > 0 ? commit_cuts(l) : STATUS_OK;
+    const bool due = now >= l->next_commit_ms;
+    if (due) l->next_commit_ms = now + l->settings->commit_interval_ms;
+    if (due && l->source->table->commit != NULL) TRY(note_cuts(l));
+    return due || l->cut_count > 0 ? commit_cuts(l) : STATUS_OK;
 }
 
 static void tell_progress(struct leader *l, bool now) {
@@ -365,7 +379,7 @@ static void free_leader(struct leader *l) {
 enum status leader_run(const struct leader_settings *settings, struct comm *comm,
                        struct source *source, struct sink *sink, struct leader_counts *counts) {
     const struct reader_settings reading = {.tokens_most = settings->queue_tokens,
-                                            .records_most = 4096};
+                                            .records_most = RECORDS_QUEUED};
     struct leader l = {.settings = settings,
                        .comm = comm,
                        .source = source,

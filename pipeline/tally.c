@@ -100,6 +100,11 @@ void tally_drop_piece(struct tally *tally, const struct document_piece *piece) {
     }
 }
 
+int64_t tally_bytes(const struct tally *tally) {
+    return (int64_t)(tally->window_room * sizeof *tally->windows +
+                     tally->nll_room * sizeof *tally->token_nll);
+}
+
 void tally_free(struct tally *tally) {
     free(tally->windows);
     free(tally->token_nll);

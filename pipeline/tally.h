@@ -32,4 +32,5 @@ enum status tally_add(struct tally *tally, int64_t first, const float *nll, int6
 // document; tally_drop_piece forgets it. `ended`: the document has no more predictions.
 bool tally_piece(const struct tally *tally, bool ended, struct document_piece *piece);
 void tally_drop_piece(struct tally *tally, const struct document_piece *piece);
+int64_t tally_bytes(const struct tally *tally); // of its arrays
 void tally_free(struct tally *tally);

@@ -189,7 +189,7 @@ enum status options_read_file(struct options *options, const char *path) {
         const ssize_t got = read(file, text + bytes, FILE_BYTES_MOST + 1 - bytes);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
-            status = FAIL(IO, "--config: cannot read %s: %s", path, strerror(errno));
+            status = FAIL(USAGE, "--config: cannot read %s: %s", path, strerror(errno));
             goto out;
         }
         if (got == 0) break;

@@ -14,7 +14,11 @@ enum status mapped_file_open(const char *path, size_t most_bytes, struct mapped_
     struct stat about;
     void *bytes = NULL;
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) return FAIL(IO, "cannot open %s: %s", path, strerror(errno));
+    if (descriptor < 0) {
+        const bool wrong_path = errno == ENOENT || errno == ENOTDIR || errno == EACCES;
+        LOG(ERROR, "cannot open %s: %s", path, strerror(errno));
+        return wrong_path ? STATUS_USAGE : STATUS_IO;
+    }
     if (fstat(descriptor, &about) != 0) {
         status = FAIL(IO, "cannot look at %s: %s", path, strerror(errno));
     } else if (!S_ISREG(about.st_mode)) {

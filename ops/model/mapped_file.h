@@ -12,7 +12,7 @@ struct mapped_file {
     size_t size;
 };
 
-// Errors: IO (not there, not a regular file), MISMATCH (larger than most_bytes).
+// Errors: USAGE (there is none to open), IO (not a regular file), MISMATCH (larger than most_bytes).
 enum status mapped_file_open(const char *path, size_t most_bytes, struct mapped_file *file);
 void mapped_file_close(struct mapped_file *file); // accepts an empty one
 

@@ -53,7 +53,7 @@ struct model_settings {
 };
 
 // Opens the model in folder `dir` and places it on the backend. Reads and checks everything first.
-// Errors: MISMATCH with the name of what does not fit, IO, NO_MEMORY.
+// Errors: MISMATCH with the name of what does not fit, USAGE (no such folder), IO, NO_MEMORY.
 enum status model_open(const char *dir, struct backend *backend,
                        const struct model_settings *settings, struct model **opened);
 const struct model_info *model_info(const struct model *model);
