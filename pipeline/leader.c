@@ -41,6 +41,7 @@ struct leader {
     struct leader_counts *counts;
 
     struct plan plan;
+    struct plan_pins pins;
     struct plan_document *waiting; // the front of the ready queue, as the planner sees it
     struct document **candidates;  // the same, as documents
     size_t waiting_room, candidates_room;
@@ -198,7 +199,8 @@ static enum status send_next(struct leader *l, bool *busy) {
 
     const int64_t begin_ns = clock_ns();
     TRY(gather_waiting(l, &count));
-    TRY(plan_build(l->waiting, count, &l->settings->plan, &l->plan));
+    TRY(plan_build_in_slots(l->waiting, count, &l->settings->plan, l->settings->slots, &l->pins,
+                            &l->plan));
     if (l->plan.span_count == 0) {
         return FAIL(UNEXPECTED, "%lld documents are ready and none can be planned",
                     (long long)count);
@@ -370,6 +372,7 @@ static void free_leader(struct leader *l) {
     reader_close(l->reader);
     documents_close(&l->documents);
     plan_free(&l->plan);
+    plan_pins_close(&l->pins);
     free(l->waiting);
     free(l->candidates);
     free(l->served);
@@ -391,6 +394,7 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
     bool done = false;
     *counts = (struct leader_counts){0};
     TRY_OUT(status, documents_open(&l.documents, &settings->documents));
+    TRY_OUT(status, plan_pins_open(settings->plan.ranks, &l.pins));
     for (int i = 0; i < STEPS_AHEAD; i++) {
         l.flights[i].answers = calloc((size_t)settings->plan.ranks, sizeof *l.flights[i].answers);
         if (l.flights[i].answers == NULL) {

@@ -15,6 +15,7 @@ struct leader_settings {
     struct plan_settings plan;
     struct documents_settings documents;
     int64_t queue_tokens; // ready tokens above which no record is taken in
+    int64_t slots;        // of every rank, which steps must do with
     int64_t commit_interval_ms;
     bool (*stop)(void); // a signal asked to stop: take in nothing more, finish, STOPPED
     // Told about once a second and at the end; may be NULL.

@@ -25,11 +25,15 @@ static void *lead(void *argument) {
     return NULL;
 }
 
-// The most slots a step can pin: each chunk of a rank's share may go on from one slot into another,
-// as may each state that a move brings or takes, beside the line's two; sends of the step before
-// still hold theirs.
+// The slots that a step of whole chunks can pin: each may go on from one slot into another, as may
+// each state that a move brings or takes, beside the line's two; sends of the step before still hold
+// theirs. Steps with more states than that, as of many documents that end, are made smaller.
 static int64_t slots_needed(const struct pipeline_settings *settings) {
     return 4 * (settings->step_tokens / CHUNK_TOKENS) + 8;
+}
+
+static int64_t slots_of(const struct pipeline_settings *settings) {
+    return settings->device_slots > 0 ? settings->device_slots : slots_needed(settings);
 }
 
 static struct leader_settings leader_settings(const struct pipeline_settings *settings,
@@ -41,6 +45,7 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
                  .spans_most = settings->step_tokens},
         .documents = settings->documents,
         .queue_tokens = settings->queue_tokens,
+        .slots = slots_of(settings),
         .commit_interval_ms = settings->commit_interval_ms,
         .stop = settings->stop,
         .progress = settings->progress,
@@ -56,7 +61,7 @@ static enum status open_slots(const struct pipeline_settings *settings,
     const int64_t need = slots_needed(settings);
     const struct slots_settings store = {
         .slot_bytes = (size_t)info->layers * info->layer_bytes,
-        .device_slots = settings->device_slots > 0 ? settings->device_slots : need,
+        .device_slots = slots_of(settings),
         .host_bytes = settings->host_slots_bytes,
         .folder = settings->spill_folder,
     };

@@ -62,3 +62,21 @@ struct plan {
 enum status plan_build(const struct plan_document *documents, int64_t count,
                        const struct plan_settings *settings, struct plan *plan);
 void plan_free(struct plan *plan);
+
+// Slots that the ranks pin, from step to step (pipeline/plan_slots.c). All zero is a closed one.
+struct plan_pins {
+    int64_t *now;     // [ranks] by the plan
+    int64_t *leaving; // [ranks] of those, by states on their way to other ranks
+    int64_t *left;    // [ranks] still, by those of the step before
+};
+
+// Of one rank: a document alone in a step comes, goes on and leaves, and may be moved away.
+#define PLAN_SLOTS_LEAST 4
+
+enum status plan_pins_open(int32_t ranks, struct plan_pins *pins);
+// As plan_build, with fewer documents if a rank would pin more than `slots`, those of the step before
+// included. Each document has something ready. slots: at least twice PLAN_SLOTS_LEAST.
+enum status plan_build_in_slots(const struct plan_document *documents, int64_t count,
+                                const struct plan_settings *settings, int64_t slots,
+                                struct plan_pins *pins, struct plan *plan);
+void plan_pins_close(struct plan_pins *pins);

@@ -7,11 +7,14 @@
 
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -353,6 +356,32 @@ static void test_settings(void **state) {
     backend->table->close(backend);
 }
 
+// A wrong shape is a bug, and no operator runs with it.
+static void test_checks(void **state) {
+    struct backend *backend = open_backend("auto", 1);
+    float numbers[64] = {0};
+    const struct rms_norm_args wrong[] = {
+        {{numbers, 2, 8, 8}, {numbers, 2, 7, 8}, numbers, 1e-5f},
+        {{numbers, 2, 8, 8}, {numbers, 3, 8, 8}, numbers, 1e-5f},
+        {{numbers, 2, 8, 7}, {numbers, 2, 8, 8}, numbers, 1e-5f},
+        {{numbers, 2, 8, 8}, {NULL, 2, 8, 8},    numbers, 1e-5f},
+        {{numbers, 2, 8, 8}, {numbers, 2, 8, 8}, NULL,    1e-5f},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        int how = 0;
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            signal(SIGABRT, SIG_DFL);
+            _exit(op_rms_norm(backend, &wrong[i]) == STATUS_OK ? 0 : 1);
+        }
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGABRT);
+    }
+    backend->table->close(backend);
+}
+
 static void set_seven(void *argument) {
     *(int *)argument = 7;
 }
@@ -392,7 +421,7 @@ int main(void) {
         cmocka_unit_test(test_dt),         cmocka_unit_test(test_embedding),
         cmocka_unit_test(test_linear),     cmocka_unit_test(test_head),
         cmocka_unit_test(test_head_edges), cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_checks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,7 @@ struct flow {
     bool begun[DOCUMENTS_MOST], ended[DOCUMENTS_MOST];
     int64_t offset, committed;
     bool endless; // never ends: the stop has to come from outside
+    bool even;    // whoever has been given least is next, and records are whole
 };
 
 struct catch { // what came out
@@ -56,8 +57,18 @@ static int64_t below(uint64_t *random, int64_t most) {
     return (int64_t)(draw(random) % (uint64_t)most);
 }
 
+static int32_t pick_even(const struct flow *flow) {
+    int32_t next = -1;
+    for (int32_t i = 0; i < flow->documents; i++) {
+        if (flow->ended[i] || (next >= 0 && flow->given[i] >= flow->given[next])) continue;
+        next = i;
+    }
+    return next;
+}
+
 // A document that may go on: one of those open, or a new one while few are.
 static int32_t pick(struct flow *flow) {
+    if (flow->even) return pick_even(flow);
     int32_t open = 0;
     int32_t fresh = -1;
     int32_t candidates[DOCUMENTS_MOST];
@@ -82,7 +93,7 @@ static enum status flow_next(struct source *base, int32_t timeout_ms, struct rec
         return flow->endless ? STATUS_AGAIN : STATUS_END;
     }
     const int64_t left = flow->length[i] - flow->given[i];
-    int64_t count = 1 + below(&flow->random, flow->record_most);
+    int64_t count = flow->even ? flow->record_most : 1 + below(&flow->random, flow->record_most);
     if (count > left) count = left;
     snprintf(id, sizeof id, "%d", i);
     TRY(record_make(RECORD_TOKENS, id, strlen(id), "", 0, count, record));
@@ -152,6 +163,7 @@ struct trial {
     int32_t documents, open_most;
     int64_t length_most, record_most;
     bool few_long; // documents of length_most, not log-uniform ones
+    bool even;     // documents go on in turn, by records of record_most
     uint64_t seed;
     int32_t lost_rank; // dies in the middle of it; 0: none
 };
@@ -200,6 +212,7 @@ static void make_flow(const struct trial *trial, struct flow *flow) {
                           .documents = trial->documents,
                           .open_most = trial->open_most,
                           .record_most = trial->record_most,
+                          .even = trial->even,
                           .committed = -1};
     for (int32_t i = 0; i < flow->documents; i++) {
         int64_t most = trial->length_most;
@@ -373,6 +386,29 @@ static void many_open_documents_spill_their_states(void **state) {
     expect_exact(&trial);
 }
 
+// Every document has a state, and then all of them end at once: more than a step has slots for.
+static void many_states_at_once_take_several_steps(void **state) {
+    (void)state;
+    for (int32_t ranks = 1; ranks <= 4; ranks += 3) {
+        const struct trial trial = {
+            .ranks = ranks,
+            .links = {.delay_us = 50, .seed = 8},
+            .model = "toy:layers=2,layer_bytes=4096",
+            .step_tokens = 2048,
+            .backend_delay_us = 200,
+            .tight = true,
+            .documents = 300,
+            .open_most = 300,
+            .length_most = 1030,
+            .record_most = 1025,
+            .few_long = true,
+            .even = true,
+            .seed = 11
+        };
+        expect_exact(&trial);
+    }
+}
+
 static void records_of_one_token_are_enough(void **state) {
     const struct trial trial = {
         .ranks = 2,
@@ -465,6 +501,7 @@ int main(void) {
         cmocka_unit_test(long_documents_go_over_all_ranks),
         cmocka_unit_test(eight_ranks_and_states_of_4_mib_do_not_hang),
         cmocka_unit_test(many_open_documents_spill_their_states),
+        cmocka_unit_test(many_states_at_once_take_several_steps),
         cmocka_unit_test(records_of_one_token_are_enough),
         cmocka_unit_test(a_lost_rank_ends_all_others_with_142),
         cmocka_unit_test(a_stop_finishes_what_is_begun),

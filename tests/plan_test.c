@@ -88,6 +88,59 @@ static void random_plans_keep_all_invariants(void **state) {
     plan_free(&plan);
 }
 
+// Slots that the plan pins on a rank: what its spans start from and end in, and what is moved away.
+static int64_t pinned_on(const struct plan *plan, int32_t rank, int64_t *leaving) {
+    int64_t pinned = 0;
+    *leaving = 0;
+    for (int64_t i = 0; i < plan->span_count; i++) {
+        const struct plan_span *span = &plan->spans[i];
+        if (span->rank != rank) continue;
+        if (span->from != FROM_ZERO) pinned++;
+        if (span->to != TO_NOWHERE) pinned++;
+        if (span->to == TO_RIGHT) *leaving += 1;
+    }
+    for (int64_t i = 0; i < plan->move_count; i++) {
+        if (plan->moves[i].from == rank) *leaving += 1;
+        if (plan->moves[i].from == rank) pinned++;
+    }
+    return pinned;
+}
+
+static void no_rank_pins_more_slots_than_it_has(void **state) {
+    (void)state;
+    static struct plan_document documents[DOCUMENTS_MOST];
+    static int64_t before[16], leaving[16];
+    struct random random = {3};
+    struct plan plan = {0};
+    for (int64_t run = 0; run < 60; run++) {
+        const struct plan_settings settings = {
+            .ranks = (int32_t)(1 + below(&random, 16)),
+            .step_tokens = CHUNK_TOKENS * (1 + below(&random, 8)),
+            .move_tokens = below(&random, 256),
+            .spans_most = 4096,
+        };
+        const int64_t slots = 2 * PLAN_SLOTS_LEAST + below(&random, 40);
+        struct plan_pins pins;
+        assert_int_equal(plan_pins_open(settings.ranks, &pins), STATUS_OK);
+        memset(before, 0, sizeof before);
+        for (int64_t step = 0; step < 30; step++) {
+            const int64_t count = draw_documents(&random, settings.ranks, documents);
+            for (int64_t i = 0; i < count; i++) { // the leader asks about no others
+                if (documents[i].ready == 0) documents[i].ready = CHUNK_TOKENS;
+            }
+            assert_int_equal(plan_build_in_slots(documents, count, &settings, slots, &pins, &plan),
+                             STATUS_OK);
+            assert_true(count == 0 || plan.span_count > 0);
+            for (int32_t r = 0; r < settings.ranks; r++) {
+                assert_in_range(pinned_on(&plan, r, &leaving[r]) + before[r], 0, slots);
+            }
+            memcpy(before, leaving, sizeof before);
+        }
+        plan_pins_close(&pins);
+    }
+    plan_free(&plan);
+}
+
 static void the_same_again_gives_the_same(void **state) {
     (void)state;
     static struct plan_document documents[DOCUMENTS_MOST];
@@ -427,6 +480,7 @@ int main(void) {
         cmocka_unit_test(held_ones_stay_at_home),
         cmocka_unit_test(the_same_again_gives_the_same),
         cmocka_unit_test(random_plans_keep_all_invariants),
+        cmocka_unit_test(no_rank_pins_more_slots_than_it_has),
         cmocka_unit_test(a_corpus_is_done_in_good_time),
         cmocka_unit_test(a_long_document_delays_a_short_one_by_a_step),
         cmocka_unit_test(live_streams_beside_a_giant),

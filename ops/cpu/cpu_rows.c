@@ -45,10 +45,23 @@ enum status cpu_embedding(struct backend *backend, const struct embedding_args *
     return rows_run(backend, &job);
 }
 
+// Floats from a row to the next; the last one looks nowhere.
+static int64_t ahead_of(const struct matrix *matrix, int64_t row) {
+    return row + 1 < matrix->rows ? matrix->stride : 0;
+}
+
 static void rms_norm_row(const struct cpu_kernels *kernels, const void *argument, int64_t row) {
     const struct rms_norm_args *args = argument;
-    kernels->rms_norm(row_of(&args->in, row), args->weight, args->in.columns, args->epsilon,
-                      row_of(&args->out, row));
+    const struct norm_row norm = {
+        .in = row_of(&args->in, row),
+        .weight = args->weight,
+        .out = row_of(&args->out, row),
+        .columns = args->in.columns,
+        .in_ahead = ahead_of(&args->in, row),
+        .out_ahead = ahead_of(&args->out, row),
+        .epsilon = args->epsilon,
+    };
+    kernels->rms_norm(&norm);
 }
 
 enum status cpu_rms_norm(struct backend *backend, const struct rms_norm_args *args) {
@@ -61,13 +74,21 @@ static void gated_norm_row(const struct cpu_kernels *kernels, const void *argume
     const struct gated_norm_args *args = argument;
     const int64_t columns = args->y.columns / args->groups;
     for (int64_t at = 0; at < args->y.columns; at += columns) {
-        const float *y = row_of(&args->y, row) + at;
-        const float *z = row_of(&args->z, row) + at;
-        float *out = row_of(&args->out, row) + at;
+        const struct norm_row norm = {
+            .in = row_of(&args->y, row) + at,
+            .gate = row_of(&args->z, row) + at,
+            .weight = args->weight + at,
+            .out = row_of(&args->out, row) + at,
+            .columns = columns,
+            .in_ahead = ahead_of(&args->y, row),
+            .gate_ahead = ahead_of(&args->z, row),
+            .out_ahead = ahead_of(&args->out, row),
+            .epsilon = args->epsilon,
+        };
         if (args->norm_before_gate) {
-            kernels->norm_then_gate(y, z, args->weight + at, columns, args->epsilon, out);
+            kernels->norm_then_gate(&norm);
         } else {
-            kernels->gate_then_norm(y, z, args->weight + at, columns, args->epsilon, out);
+            kernels->gate_then_norm(&norm);
         }
     }
 }

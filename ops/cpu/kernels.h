@@ -49,6 +49,15 @@ struct panel_head {
     float *target_logit;   // [rows], written for the rows whose target lies in this panel
 };
 
+// A row, or one group of a row, of a norm. *_ahead: floats from here to what is wanted next.
+struct norm_row {
+    const float *in, *gate, *weight; // [columns]; gate is not used by rms_norm
+    float *out;                      // [columns]; may be `in`
+    int64_t columns;
+    int64_t in_ahead, gate_ahead, out_ahead;
+    float epsilon;
+};
+
 struct cpu_kernels {
     const char *name;
 
@@ -65,12 +74,9 @@ struct cpu_kernels {
                        int64_t rows, float *merged_maximum, float *merged_sum);
 
     // cpu_rows.c: one row, or one group of a row
-    void (*rms_norm)(const float *in, const float *weight, int64_t columns, float epsilon,
-                     float *out);
-    void (*gate_then_norm)(const float *y, const float *z, const float *weight, int64_t columns,
-                           float epsilon, float *out);
-    void (*norm_then_gate)(const float *y, const float *z, const float *weight, int64_t columns,
-                           float epsilon, float *out);
+    void (*rms_norm)(const struct norm_row *row);
+    void (*gate_then_norm)(const struct norm_row *row);
+    void (*norm_then_gate)(const struct norm_row *row);
     void (*dt)(const float *in, const float *bias, int64_t columns, float least, float most,
                float *out);
 

@@ -30,7 +30,7 @@ struct mamba2_config {
 // ones are ignored. Errors: MISMATCH, by name.
 enum status config_parse(const char *path, const char *text, size_t bytes,
                          struct mamba2_config *config);
-// Errors: IO besides.
+// Errors: USAGE (no such file) and IO besides.
 enum status config_read(const char *path, struct mamba2_config *config);
 
 C_END

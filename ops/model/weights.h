@@ -31,7 +31,7 @@ struct mamba2_weights {
 
 // Maps dir/model.safetensors and checks all of it: names, shapes, types, that every weight is
 // finite and every exp(A_log) too. Sets config->tied to what the file has.
-// Errors: MISMATCH by the tensor's name, IO, NO_MEMORY.
+// Errors: MISMATCH by the tensor's name, USAGE (no such file), IO, NO_MEMORY.
 enum status weights_open(const char *dir, struct mamba2_config *config,
                          struct mamba2_weights *opened);
 // The same for a file in memory; `bytes` must outlive the result.

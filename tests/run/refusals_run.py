@@ -1,0 +1,148 @@
+"""What a run refuses before it begins: models and options. What is wrong is named, the exit code is the
+right one, and no output is made."""
+import json
+import struct
+
+from failing import FailureTest
+from harness import longscan, main, need_shared
+
+GOOD = [{"id": f"good-{i}", "tokens": [1, 2, 3]} for i in range(3)]
+WEIGHT = "backbone.layers.1.mixer.in_proj.weight"
+
+
+class Models(FailureTest):
+    def setUp(self):
+        super().setUp()
+        raw = (self.model / "model.safetensors").read_bytes()
+        length = struct.unpack("<Q", raw[:8])[0]
+        self.raw = raw
+        self.header = json.loads(raw[8:8 + length])
+        self.data = raw[8 + length:]
+        self.config = json.loads((self.model / "config.json").read_text())
+        self.input = self.documents("in.jsonl", GOOD)
+
+    def model_of(self, weights, config):
+        self.model = self.folder / "model"
+        self.model.mkdir(exist_ok=True)
+        for name, data in (("model.safetensors", weights), ("config.json", config)):
+            if data is None:
+                (self.model / name).unlink(missing_ok=True)
+            else:
+                self.write(f"model/{name}", data)
+
+    def build(self, header, data=None):
+        text = json.dumps(header).encode()
+        return struct.pack("<Q", len(text)) + text + (self.data if data is None else data)
+
+    def refuses(self, code, needles, weights, config=None):
+        self.model_of(weights, config or json.dumps(self.config))
+        self.refused(code, needles, "--input", self.input)
+
+    def test_a_file_that_is_no_safetensors(self):
+        huge = struct.pack("<Q", 1 << 62)
+        for weights, needle in ((b"", "0 bytes"), (self.raw[:5], "5 bytes"), (self.raw[:300], "truncated"),
+                                (self.raw[:-64], "data_offsets outside the file"), (huge + self.raw[8:], "header"),
+                                (self.raw + bytes(16), "16 bytes after"), (struct.pack("<Q", 8) + b"x" * 99, "'{'")):
+            with self.subTest(needle=needle):
+                self.refuses(4, ["model.safetensors", needle], weights)
+
+    def test_headers_that_lie(self):
+        start, end = self.header[WEIGHT]["data_offsets"]
+        rows, columns = self.header[WEIGHT]["shape"]
+        lies = {
+            "outside the file": {"data_offsets": [start, end + (1 << 40)]},
+            "data_offsets outside": {"data_offsets": [end, start]},
+            "do not fit the shape": {"shape": [rows, columns + 1]},
+            "more than 2^63": {"shape": [1 << 62, 4]},
+            "negative": {"shape": [-rows, -columns]},
+            "has shape [%d, %d]" % (columns, rows): {"shape": [columns, rows]},
+            "neither F32": {"dtype": "I32"},
+            "is missing": {"dtype": None},
+        }
+        for needle, lie in lies.items():
+            with self.subTest(lie=lie):
+                tensor = {key: value for key, value in {**self.header[WEIGHT], **lie}.items() if value is not None}
+                self.refuses(4, [WEIGHT, needle], self.build({**self.header, WEIGHT: tensor}))
+
+    def test_tensors_that_are_missing_too_many_or_overlap(self):
+        other = "backbone.layers.0.mixer.in_proj.weight"
+        renamed = {("x" if name == WEIGHT else name): tensor for name, tensor in self.header.items()}
+        self.refuses(4, [WEIGHT, "missing"], self.build(renamed))
+        self.refuses(4, ["backbone.layers.1.", "no part"], self.raw, json.dumps({**self.config, "num_hidden_layers": 1}))
+        self.refuses(4, ["backbone.layers.2.", "missing"], self.raw, json.dumps({**self.config, "num_hidden_layers": 3}))
+        self.refuses(4, ["tensor"], self.build({**self.header, WEIGHT: self.header[other]}))
+
+    def test_a_weight_that_is_no_number(self):
+        for value in (float("nan"), float("inf")):
+            name = "backbone.layers.1.mixer.D"
+            at = self.header[name]["data_offsets"][0] + 4
+            data = self.data[:at] + struct.pack("<f", value) + self.data[at + 4:]
+            self.refuses(4, [name, "element 1", "NaN or infinite"], self.build(self.header, data))
+
+    def test_configs(self):
+        for needles, config in ((["vocab_size"], {"vocab_size": 0}), (["embeddings", "shape"], {"vocab_size": 97}),
+                                (["model_type", "llama"], {"model_type": "llama"}), (["in_proj"], {"state_size": 8}),
+                                (["quantization_config"], {"quantization_config": {"bits": 4}})):
+            with self.subTest(config=config):
+                self.refuses(4, needles, self.raw, json.dumps({**self.config, **config}))
+        self.refuses(4, ["config.json", "byte"], self.raw, '{"model_type":')
+        self.refuses(4, ["config.json"], self.raw, b"\0" * 100)
+
+    def test_no_model_there(self):
+        self.model_of(self.raw, None)
+        self.refused(2, ["config.json", "No such file"], "--input", self.input)
+        self.model_of(None, json.dumps(self.config))
+        self.refused(2, ["model.safetensors", "No such file"], "--input", self.input)
+        self.model = self.input
+        self.refused(2, [str(self.input)], "--input", self.input)
+
+    def test_the_original_layout_is_refused_by_name(self):
+        self.model = need_shared("models", "passkey-1.8m-original")
+        self.refused(4, ["config.json", "original", "convert"], "--input", self.input)
+
+
+class Options(FailureTest):
+    def setUp(self):
+        super().setUp()
+        self.input = self.documents("in.jsonl", GOOD)
+
+    def wrong(self, needles, *arguments, **more):
+        self.refused(2, needles, "--input", self.input, *arguments, **more)
+
+    def test_options(self):
+        for needles, arguments in (
+                (["--modle", "--model?"], ["--modle", "x"]), (["--bootstrap-server", "--brokers?"], ["--bootstrap-server", "x"]),
+                (["--bogus-thing", "--help"], ["--bogus-thing"]), (["--partitions", "score"], ["--partitions", "2"]),
+                (["--threads", '"-1"'], ["--threads", "-1"]), (["--threads", '"two"'], ["--threads", "two"]),
+                (["--backend", "auto|cpu|cuda"], ["--backend", "gpu"]), (["--max-bad", '"2"'], ["--max-bad", "2"]),
+                (["--peer-timeout", "unit"], ["--peer-timeout", "3"]), (["--until", '"idle:5"'], ["--until", "idle:5"]),
+                (["--step-tokens", "multiple of 1024"], ["--step-tokens", "1500"]), (["--step-tokens"], ["--step-tokens", "9"]),
+                (["--step-tokens", '"9999999999g"'], ["--step-tokens", "9999999999g"]), (["--limit"], ["--limit", "-1"]),
+                (["--slots 3", "too few"], ["--slots", "3"]), (["--tokenizer bpe"], ["--tokenizer", "bpe"]),
+                (["--group-size 3", "--ranks 4"], ["--ranks", "4", "--group-size", "3"]), (["extra"], ["extra"]),
+                (["--transport mpi"], ["--transport", "mpi"]), (["--model needs a value"], ["--model"])):
+            with self.subTest(arguments=arguments):
+                self.wrong(needles, *arguments)
+        self.assert_said(longscan("scroe", expect=2), "scroe")
+        self.assert_said(longscan("score", "--input", "-", expect=2), "--model")
+        self.assert_said(longscan("run", "-n", "4", "score", "--group-size", "3", "--model", self.model,
+                                  "--input", self.input, expect=2), "--group-size 3", "-n 4")
+
+    def test_configuration_files(self):
+        self.wrong(["--config", "gone.conf", "No such file"], "--config", self.folder / "gone.conf")
+        self.wrong(["--config", str(self.folder)], "--config", self.folder)
+        for text, needles in (("threads = many", [":1: threads", '"many"']), ("\nthread = 1", [":2:", "threads?"]),
+                              ("threads", [":1:", "name = value"]), (b"threads = \xff", ["UTF-8"]),
+                              ("threads = 1\nthreads = 2", [":2:", "line 1"]), ('job = "a', [":1:", '"'])):
+            with self.subTest(text=text):
+                self.wrong(["it.conf", *needles], "--config", self.write("it.conf", text))
+
+    def test_the_environment(self):
+        self.wrong(["LONGSCAN_THREADS", '"many"'], environment={"LONGSCAN_THREADS": "many"})
+        self.wrong(["gone.conf"], environment={"LONGSCAN_CONFIG": str(self.folder / "gone.conf")})
+        done = self.run_score("--input", self.input, environment={"LONGSCAN_THREDS": "1"})
+        self.assert_said(done, "LONGSCAN_THREDS", "--threads")
+
+
+if __name__ == "__main__":
+    main()
