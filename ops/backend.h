@@ -112,7 +112,7 @@ struct gated_norm_args {
     bool norm_before_gate;
 };
 struct head_args {
-    struct matrix in;      // [rows, d_model], after the final norm
+    struct matrix in; // [rows, d_model], after the final norm
     const struct packed_weight *weight;
     const int32_t *target; // [rows], backend memory; -1: this row predicts nothing, nll = 0
     float *nll;            // [rows], nats
@@ -123,7 +123,8 @@ struct backend_table {
 
     // Memory of the backend, zeroed, aligned to 64 bytes. Errors: NO_MEMORY, PEER (device lost).
     enum status (*alloc)(struct backend *backend, size_t bytes, void **memory);
-    void (*release)(struct backend *backend, void *memory); // accepts NULL; nothing queued may use it
+    // Accepts NULL. Nothing queued may use the memory any more.
+    void (*release)(struct backend *backend, void *memory);
     // Queued. Host memory must stay as it is until the queue has passed here.
     enum status (*upload)(struct backend *backend, void *to, const void *host, size_t bytes);
     enum status (*download)(struct backend *backend, void *host, const void *from, size_t bytes);

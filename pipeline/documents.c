@@ -25,6 +25,7 @@ static struct document *find(const struct documents *d, const struct record *rec
         *bucket_of(d, record->partition, record->serial, record->id, record->id_bytes);
     for (; at != NULL; at = at->next_in_bucket) {
         if (at->partition != record->partition || at->serial != record->serial) continue;
+        if (at->dead && at->closed) continue; // only waits for its answers
         if (record->serial != 0) return at;
         if (at->id_bytes == record->id_bytes && memcmp(at->id, record->id, at->id_bytes) == 0) {
             return at;
@@ -353,11 +354,30 @@ static enum status take_fault(struct documents *d, const struct record *record) 
     return doc->dead ? kill(d, doc, true) : kill_bad(d, doc, BAD_RECORD, true);
 }
 
+enum status documents_remember(struct documents *d, const struct document *doc) {
+    const int64_t lead = d->settings.bos >= 0 ? 1 : 0;
+    if (doc->serial != 0) return STATUS_OK; // named by its place, which does not come again
+    return closed_remember(&partition_with(d, doc)->closed, doc->id, doc->id_bytes, doc->version,
+                           doc->known - lead);
+}
+
+// Of a document that was finished lately, and nothing beyond its end?
+static bool comes_again(const struct partition_state *partition, const struct record *record) {
+    if (record->serial != 0) return false;
+    const struct closed_document *before =
+        closed_find(&partition->closed, record->id, record->id_bytes);
+    return before != NULL && (record->version < before->version ||
+                              (record->version == before->version &&
+                               record->first <= before->tokens - record->tokens));
+}
+
 enum status documents_accept(struct documents *d, const struct record *record) {
     struct partition_state *partition = NULL;
     TRY(partition_of(d, record->partition, &partition));
     if (record->kind == RECORD_PARTITION_END) {
         partition->ended = true;
+        // no record may have come, and behind the last may lie what is none: marks of transactions
+        if (record->offset > partition->next_offset) partition->next_offset = record->offset;
         return STATUS_OK;
     }
     partition->next_offset = record->offset + 1;
@@ -378,6 +398,10 @@ enum status documents_accept(struct documents *d, const struct record *record) {
         return STATUS_OK;
     }
     if (doc != NULL && doc->closed) { // all known, results on their way
+        d->counts.duplicates++;
+        return STATUS_OK;
+    }
+    if (doc == NULL && comes_again(partition, record)) {
         d->counts.duplicates++;
         return STATUS_OK;
     }
@@ -413,10 +437,30 @@ static void shrink_tokens(struct document *doc) {
     }
 }
 
-void documents_requeue(struct documents *d, struct document **served, size_t count) {
+// Out of the queue in one walk: there may be tens of thousands.
+static void unqueue_served(struct documents *d, struct document **served, size_t count) {
+    struct document *before = NULL;
+    size_t left = 0;
     for (size_t i = 0; i < count; i++) {
-        unqueue(d, served[i]);
+        if (served[i]->queued) left++;
+        served[i]->queued = false;
     }
+    for (struct document *doc = d->ready_first, *next = NULL; left > 0; doc = next) {
+        next = doc->next_ready;
+        if (doc->queued) {
+            before = doc;
+            continue;
+        }
+        *(before != NULL ? &before->next_ready : &d->ready_first) = next;
+        if (d->ready_last == doc) d->ready_last = before;
+        doc->next_ready = NULL;
+        d->ready_documents--;
+        left--;
+    }
+}
+
+void documents_requeue(struct documents *d, struct document **served, size_t count) {
+    unqueue_served(d, served, count);
     for (size_t i = 0; i < count; i++) {
         shrink_tokens(served[i]);
         enqueue(d, served[i]);
@@ -470,6 +514,9 @@ void documents_close(struct documents *d) {
             d->bucket[b] = doc->next_in_bucket;
             free_document(doc);
         }
+    }
+    for (size_t i = 0; i < d->partition_count; i++) {
+        closed_free(&d->partitions[i].closed);
     }
     free(d->bucket);
     free(d->partitions);

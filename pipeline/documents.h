@@ -10,6 +10,7 @@
 //   3. A document leaves when it is closed and all answered, or when it is found bad (dead); a dead
 //      one is remembered until its last record, so that the rest of it is swallowed.
 
+#include "pipeline/closed.h"
 #include "pipeline/record.h"
 #include "pipeline/source.h"
 #include "pipeline/tally.h"
@@ -44,6 +45,7 @@ struct partition_state {
     int64_t next_offset;      // the first record not yet taken in
     int64_t committed_offset; // what the source was last told; -1: nothing
     struct document *first, *last;
+    struct closed closed; // streams only: files may repeat ids
 };
 
 struct state_drop { // a state that nobody needs any more lies there
@@ -104,6 +106,8 @@ enum status documents_answer(struct documents *documents, struct document *docum
                              const float *nll, int64_t rows);
 // Closed, and everything it predicts is there.
 bool document_done(const struct document *document);
+// Records of it that come again are duplicates. Call when its score is handed over.
+enum status documents_remember(struct documents *documents, const struct document *document);
 // The document leaves every list and is freed.
 void documents_forget(struct documents *documents, struct document *document);
 // Give the sink what can leave (pipeline/emit.c). Errors: the sink's.

@@ -62,6 +62,7 @@ static enum status emit_document(struct documents *d, struct document *doc, stru
     TRY(emit_pieces(d, doc, sink));
     if (!document_done(doc)) return STATUS_OK;
     TRY(emit_score(d, doc, sink));
+    TRY(documents_remember(d, doc));
     documents_forget(d, doc);
     return STATUS_OK;
 }

@@ -141,9 +141,11 @@ static enum status file_next(struct source *base, int32_t timeout_ms, struct rec
     if (source->at == source->mine_count || (enough && source->shard == NULL)) return STATUS_END;
     if (source->shard == NULL) {
         int32_t partition = source->mine[source->at];
+        struct shard *opened = NULL;
         enum status status = shard_open(&source->inputs->input[partition], partition,
-                                        &source->settings.shard, &source->shard);
+                                        &source->settings.shard, &opened);
         if (status != STATUS_OK) return unreadable(source, status, record);
+        source->shard = opened;
         source->shard_read = 0;
     }
     if (enough) return end_partition(source, record);

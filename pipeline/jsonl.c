@@ -14,6 +14,7 @@ struct line {
     char *id, *text;
     size_t id_bytes, text_bytes;
     bool has_tokens, id_is_text;
+    unsigned keys; // bit i: the i-th of the keys that mean something here has come
 };
 
 void jsonl_open(struct jsonl *jsonl, const char *id_field, const char *text_field) {
@@ -185,13 +186,14 @@ static bool read_attribute(struct jsonl *jsonl, struct json *json, const char *k
 }
 
 static bool read_member(struct jsonl *jsonl, struct json *json, char *start, const char *key,
-                        size_t key_bytes, struct line *line, struct jsonl_tokens *tokens,
-                        unsigned *seen) {
+                        size_t key_bytes, struct line *line, struct jsonl_tokens *tokens) {
     const char *const names[] = {jsonl->id_field, jsonl->text_field, TOKENS_FIELD};
     for (unsigned i = 0; i < 3; i++) {
         if (!json_is(key, key_bytes, names[i])) continue;
-        if ((*seen >> i & 1) != 0) return refuse(jsonl, "it has the key \"%.64s\" twice", names[i]);
-        *seen |= 1U << i;
+        if ((line->keys >> i & 1) != 0) {
+            return refuse(jsonl, "it has the key \"%.64s\" twice", names[i]);
+        }
+        line->keys |= 1U << i;
         return i == 0   ? read_id(jsonl, json, start, line)
                : i == 1 ? read_text(jsonl, json, start, line)
                         : read_tokens(jsonl, json, line, tokens);
@@ -204,14 +206,13 @@ static bool read_line(struct jsonl *jsonl, char *start, size_t bytes, struct lin
     struct json json;
     const char *key = NULL;
     size_t key_bytes = 0;
-    unsigned seen = 0;
     jsonl->wrong[0] = '\0';
     jsonl->attributes_bytes = 0;
     jsonl->key_count = 0;
     json_open(&json, start, bytes);
     bool good = json_object(&json);
     while (good && json_key(&json, &key, &key_bytes)) {
-        good = read_member(jsonl, &json, start, key, key_bytes, line, tokens, &seen);
+        good = read_member(jsonl, &json, start, key, key_bytes, line, tokens);
     }
     good = good && json_end(&json);
     if (good || jsonl->wrong[0] != '\0') return good;

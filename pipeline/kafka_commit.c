@@ -149,7 +149,7 @@ enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t parti
         found->commit.sent = -1;
     }
     found->commit.wanted = offset;
-    strcpy(found->commit.wanted_blob, blob);
+    memcpy(found->commit.wanted_blob, blob, strlen(blob) + 1); // it fits: is_blob
     return push(consumer, &waiting);
 }
 

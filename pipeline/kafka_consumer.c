@@ -28,6 +28,8 @@ static enum status open_client(struct kafka_consumer *consumer,
     // waits for this long (45 s by default, measured with 2.0.2).
     snprintf(session_ms, sizeof session_ms, "%" PRId64,
              settings->kafka.timeout_ms < 6000 ? settings->kafka.timeout_ms : 6000);
+    // Bounded queues: so much of records, and one fetch beyond it. librdkafka before 2.2 sleeps for
+    // up to a second once they are full, so each bound allows for a second's worth.
     const struct kafka_property ours[] = {
         {"client.id",                  "longscan",       false},
         {"group.id",                   group_id,         true },
@@ -37,9 +39,8 @@ static enum status open_client(struct kafka_consumer *consumer,
         {"auto.offset.reset",          "error",          true },
         {"isolation.level",            "read_committed", false},
         {"allow.auto.create.topics",   "false",          false},
- // Bounded queues: a record may have 512 KiB, and a fetch goes over the bound by itself.
         {"queued.max.messages.kbytes", "32768",          false},
-        {"queued.min.messages",        "1000",           false},
+        {"queued.min.messages",        "65536",          false},
         {"fetch.wait.max.ms",          "50",             false},
         {"socket.timeout.ms",          socket_ms,        false},
         {"session.timeout.ms",         session_ms,       false},

@@ -1,6 +1,7 @@
 // The names of outputs, and all that can be wrong with them before anything is written.
 #include "pipeline/output_names.h"
 
+#include "ops/base/check.h"
 #include "ops/base/room.h"
 
 #include <errno.h>
@@ -42,6 +43,7 @@ static enum status name_all(const struct file_sink_settings *settings, struct ou
     }
     names->shared = standard || inputs == NULL;
     names->count = names->shared ? 1 : inputs->count;
+    CHECK(names->count >= 1);
     names->path = calloc((size_t)names->count, sizeof *names->path);
     if (names->path == NULL) return FAIL(NO_MEMORY, "the names of outputs");
     if (names->count > 1 && !folder) {

@@ -17,16 +17,22 @@ static const char *put(char **at, const char *bytes, size_t count) {
     return start;
 }
 
-static enum status make(enum record_kind kind, const char *id, size_t id_bytes,
-                        const char *attributes, size_t attributes_bytes, int64_t tokens,
-                        const char *fault, struct record **made) {
+// What is copied behind the tokens.
+struct texts {
+    const char *id, *attributes;
+    size_t id_bytes, attributes_bytes;
+    const char *fault; // NULL: none
+};
+
+static enum status make(enum record_kind kind, int64_t tokens, const struct texts *texts,
+                        struct record **made) {
     CHECK(tokens >= 0);
     size_t bytes = 0;
-    size_t fault_bytes = fault == NULL ? 0 : strlen(fault) + 1;
+    size_t fault_bytes = texts->fault == NULL ? 0 : strlen(texts->fault) + 1;
     if (__builtin_mul_overflow((uint64_t)tokens, sizeof(int32_t), &bytes) ||
         __builtin_add_overflow(bytes, sizeof(struct record), &bytes) ||
-        __builtin_add_overflow(bytes, id_bytes, &bytes) ||
-        __builtin_add_overflow(bytes, attributes_bytes, &bytes) ||
+        __builtin_add_overflow(bytes, texts->id_bytes, &bytes) ||
+        __builtin_add_overflow(bytes, texts->attributes_bytes, &bytes) ||
         __builtin_add_overflow(bytes, fault_bytes, &bytes)) {
         return FAIL(NO_MEMORY, "a record of %lld tokens", (long long)tokens);
     }
@@ -36,11 +42,11 @@ static enum status make(enum record_kind kind, const char *id, size_t id_bytes,
     int32_t *token = record_tokens(record);
     char *at = (char *)(token + tokens);
     record->token = token;
-    record->id = put(&at, id, id_bytes);
-    record->id_bytes = id_bytes;
-    record->attributes = put(&at, attributes, attributes_bytes);
-    record->attributes_bytes = attributes_bytes;
-    record->fault = fault == NULL ? NULL : put(&at, fault, fault_bytes);
+    record->id = put(&at, texts->id, texts->id_bytes);
+    record->id_bytes = texts->id_bytes;
+    record->attributes = put(&at, texts->attributes, texts->attributes_bytes);
+    record->attributes_bytes = texts->attributes_bytes;
+    record->fault = texts->fault == NULL ? NULL : put(&at, texts->fault, fault_bytes);
     *made = record;
     return STATUS_OK;
 }
@@ -48,12 +54,17 @@ static enum status make(enum record_kind kind, const char *id, size_t id_bytes,
 enum status record_make(enum record_kind kind, const char *id, size_t id_bytes,
                         const char *attributes, size_t attributes_bytes, int64_t tokens,
                         struct record **made) {
-    return make(kind, id, id_bytes, attributes, attributes_bytes, tokens, NULL, made);
+    const struct texts texts = {.id = id,
+                                .id_bytes = id_bytes,
+                                .attributes = attributes,
+                                .attributes_bytes = attributes_bytes};
+    return make(kind, tokens, &texts, made);
 }
 
 enum status record_make_fault(const char *id, size_t id_bytes, const char *fault,
                               struct record **made) {
-    return make(RECORD_FAULT, id, id_bytes, NULL, 0, 0, fault, made);
+    const struct texts texts = {.id = id, .id_bytes = id_bytes, .fault = fault};
+    return make(RECORD_FAULT, 0, &texts, made);
 }
 
 int32_t *record_tokens(struct record *record) {

@@ -6,9 +6,9 @@
 struct source;
 
 struct source_progress {
-    int64_t done, total;  // total -1: not known
-    const char *unit;     // "bytes" or "records"
-    int64_t lag;          // records behind the end; -1: has no meaning here
+    int64_t done, total; // total -1: not known
+    const char *unit;    // "bytes" or "records"
+    int64_t lag;         // records behind the end; -1: has no meaning here
 };
 
 struct source_table {

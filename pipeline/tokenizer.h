@@ -10,8 +10,8 @@
 // may fall anywhere (text goes in pieces); `end` is set with a document's last piece.
 struct tokenizer {
     const char *name;
-    uint64_t hash;        // of what makes its output; part of the settings id
-    int32_t vocab_size;   // ids are below this
+    uint64_t hash;      // of what makes its output; part of the settings id
+    int32_t vocab_size; // ids are below this
     enum status (*encode)(struct tokenizer *tokenizer, const char *text, size_t bytes, int end,
                           int32_t *token, int64_t *tokens);
     void (*close)(struct tokenizer *tokenizer);

@@ -305,17 +305,25 @@ static enum status run_step(struct worker *w, float *nll) {
     return finish_sends(w, &w->sends[(step->number + 1) % 2]);
 }
 
+// Nothing more will come or be taken: said to all, so no wait is a long one. Then nothing queued
+// uses this step any more.
+static void give_up(struct worker *w, enum status status) {
+    comm_fail(w->comm, status_exit_code(status));
+    (void)!w->backend->table->wait(w->backend);
+}
+
 static enum status take_step(struct worker *w, struct worker_counts *counts, bool *stop) {
     struct message message = {.kind = MESSAGE_STEP};
     struct message answer = {.kind = MESSAGE_RESULT};
     float *nll = NULL;
     enum status status = STATUS_OK;
     const int64_t begin_ns = clock_ns();
+    int64_t got_ns = begin_ns;
     do {
         status = comm_next(w->comm, MESSAGE_STEP, 1000, &message);
     } while (status == STATUS_AGAIN);
-    if (status != STATUS_OK) return status;
-    const int64_t got_ns = clock_ns();
+    if (status != STATUS_OK) goto out;
+    got_ns = clock_ns();
     counts->wait_ns += got_ns - begin_ns;
 
     TRY_OUT(status, step_read(&message, &w->step));
@@ -329,6 +337,7 @@ static enum status take_step(struct worker *w, struct worker_counts *counts, boo
     answer.peer = w->settings->leader;
     TRY_OUT(status, comm_send(w->comm, &answer));
 out:
+    if (status != STATUS_OK) give_up(w, status);
     free(message.data);
     free(answer.data); // NULL once it is comm's
     return status;
@@ -353,10 +362,6 @@ enum status worker_run(const struct worker_settings *settings, struct comm *comm
     while (status == STATUS_OK && !stop) {
         status = take_step(&w, counts, &stop);
     }
-    // After a failure nothing more will come or be taken: say so, and no wait below is a long one.
-    if (status != STATUS_OK) comm_fail(comm, status_exit_code(status));
-    const enum status waited = backend->table->wait(backend);
-    if (status == STATUS_OK) status = waited;
     for (int i = 0; i < 2; i++) {
         const enum status finished = finish_sends(&w, &w.sends[i]);
         if (status == STATUS_OK) status = finished;

@@ -58,6 +58,7 @@ static enum status score_on_threads(const struct settings *settings, struct scor
     const int32_t ranks = (int32_t)settings->ranks;
     const int32_t group_size = settings->group_size > 0 ? (int32_t)settings->group_size : ranks;
     enum status status = STATUS_OK;
+    CHECK(ranks >= 1);
     if (ranks % group_size != 0) {
         return FAIL(USAGE, "--group-size %d does not divide --ranks %d", group_size, ranks);
     }

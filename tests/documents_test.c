@@ -206,6 +206,40 @@ static void duplicates_are_dropped_and_gaps_are_bad(void **state) {
     free(sink);
 }
 
+// A document that has left is remembered: its records may come again, whole or cut otherwise.
+static void finished_documents_that_come_again_are_dropped(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    struct documents_settings settings = plain(false);
+    (void)state;
+    settings.bos = 0;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "empty", 0, 0, true);
+    accept(&d, "bad", 5, 5, true);
+    assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
+    assert_int_equal(sink->count, 1);
+    accept(&d, "empty", 0, 0, true);
+    assert_int_equal(d.counts.duplicates, 1);
+    accept(&d, "empty", 0, 1, false); // longer than the one remembered: another document
+    assert_int_equal(d.counts.duplicates, 1);
+    assert_int_equal(d.entries, 1);
+    accept(&d, "bad", 0, 0, true); // a bad one may come again as a good one
+    assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
+    assert_int_equal(sink->count, 2);
+    struct record *record = record_of("bad", 0, 0, true);
+    record->version = 1; // a higher version is new
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    record->version = 0;
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    record_free(record);
+    assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
+    assert_int_equal(sink->count, 3);
+    accept(&d, "bad", 0, 0, true); // of the version before
+    assert_int_equal(d.counts.duplicates, 3);
+    documents_close(&d);
+    free(sink);
+}
+
 static void foreign_tokens_and_numbers_that_are_none_are_bad(void **state) {
     struct documents d;
     struct test_sink *sink = sink_open();
@@ -306,7 +340,8 @@ static void ordered_results_leave_in_the_order_of_the_input(void **state) {
     assert_int_equal(sink->count, 101);
     assert_string_equal(sink->kept[0].id, "first");
     for (int i = 0; i < 100; i++) {
-        assert_int_equal(atoi(sink->kept[i + 1].id), i);
+        snprintf(id, sizeof id, "%d", i);
+        assert_string_equal(sink->kept[i + 1].id, id);
     }
     struct record *end = NULL;
     assert_int_equal(record_make(RECORD_PARTITION_END, "", 0, "", 0, 0, &end), STATUS_OK);
@@ -408,11 +443,84 @@ static void a_cut_holds_at_the_oldest_open_document(void **state) {
     free(sink);
 }
 
+// Nothing came of it in this run: what an earlier one has committed must not be taken back.
+static void a_partition_that_only_ends_is_safe_to_its_end(void **state) {
+    struct documents d;
+    const struct documents_settings settings = plain(false);
+    struct record *record = NULL;
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    assert_int_equal(record_make(RECORD_PARTITION_END, "", 0, "", 0, 0, &record), STATUS_OK);
+    record->partition = 3;
+    record->offset = 100;
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    assert_int_equal(partition_safe_offset(&d.partitions[0]), 100);
+    record_free(record);
+    record = record_of("open", 0, 10, false);
+    record->offset = 70;
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    record_free(record);
+    assert_int_equal(record_make(RECORD_PARTITION_END, "", 0, "", 0, 0, &record), STATUS_OK);
+    record->offset = 90; // markers of transactions lie behind the last record
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    assert_int_equal(partition_safe_offset(&d.partitions[1]), 70);
+    record_free(record);
+    accept(&d, "open", 10, 0, true);
+    documents_close(&d);
+}
+
+// A document that is dead and closed only waits for its answers: it is nobody's any more, however
+// long they take and whatever happens to the table.
+static void the_dead_do_not_get_the_records_of_the_living(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(false);
+    int32_t token[2048], lookahead = 0;
+    static const float nll[2048];
+    char id[16];
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    accept(&d, "a", 0, 1025, false);
+    struct document *old = d.ready_first;
+    documents_take(&d, old, 1024, token, &lookahead);
+    documents_requeue(&d, &old, 1);
+    struct record *newer = record_of("a", 0, 300, false);
+    newer->version = 7;
+    assert_int_equal(documents_accept(&d, newer), STATUS_OK);
+    record_free(newer);
+    for (int i = 0; i < 5000; i++) { // the table grows, and grows again
+        snprintf(id, sizeof id, "%d", i);
+        accept(&d, id, 0, 10, false);
+        if (i % 700 != 0) continue;
+        newer = record_of("a", 300 + i / 700, 1, false);
+        newer->version = 7;
+        assert_int_equal(documents_accept(&d, newer), STATUS_OK);
+        record_free(newer);
+    }
+    assert_int_equal(d.counts.replaced, 1);
+    accept(&d, "gap", 5, 1020, true); // dead, closed and gone
+    accept(&d, "gap2", 0, 1025, false);
+    struct document *gap = d.ready_first;
+    documents_take(&d, gap, 1024, token, &lookahead);
+    documents_requeue(&d, &gap, 1);
+    accept(&d, "gap2", 2000, 10, true); // dead and closed, and a chunk on its way
+    accept(&d, "gap", 0, 10, true);
+    accept(&d, "gap2", 0, 10, true); // written again
+    assert_int_equal(documents_answer(&d, old, 0, nll, 1024), STATUS_OK);
+    assert_int_equal(documents_answer(&d, gap, 0, nll, 1024), STATUS_OK);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 2);
+    assert_int_equal(d.counts.bad[BAD_GAP], 2);
+    documents_close(&d);
+    free(sink);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_cut_gives_the_same_result),
         cmocka_unit_test(an_open_chunk_waits_for_the_token_after_it),
         cmocka_unit_test(duplicates_are_dropped_and_gaps_are_bad),
+        cmocka_unit_test(finished_documents_that_come_again_are_dropped),
         cmocka_unit_test(foreign_tokens_and_numbers_that_are_none_are_bad),
         cmocka_unit_test(a_fault_in_an_open_document_ends_it),
         cmocka_unit_test(a_higher_version_replaces_and_a_lower_one_is_dropped),
@@ -420,6 +528,8 @@ int main(void) {
         cmocka_unit_test(bos_adds_a_prediction_and_shifts_no_position),
         cmocka_unit_test(long_arrays_leave_in_pieces_at_fixed_places),
         cmocka_unit_test(a_cut_holds_at_the_oldest_open_document),
+        cmocka_unit_test(a_partition_that_only_ends_is_safe_to_its_end),
+        cmocka_unit_test(the_dead_do_not_get_the_records_of_the_living),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,11 +120,15 @@ static void run(struct rank_thread *self, struct mpi_job *job, const char *mode,
 
 int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "";
-    const int number = argc > 2 ? atoi(argv[2]) : 0;
+    const int number = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 0;
     struct mpi_job *job = NULL;
     const bool groups = strcmp(mode, "--group") == 0;
     atomic_int wrong = 0;
     alarm(120);
+    if (groups && number < 1) {
+        fprintf(stderr, "usage: mpi_link_check --group RANKS\n");
+        return 2;
+    }
     if (!mpi_launched()) fprintf(stderr, "not started by mpirun: one rank\n");
     const enum status status = mpi_job_open(groups ? number : 0, &job);
     if (status != STATUS_OK) return status_exit_code(status);

@@ -4,7 +4,6 @@
 
 #include "ops/base/json.h"
 #include "ops/model/weights.h"
-#include "ops/ref/oracle.h"
 
 #include <math.h>
 #include <stdio.h>

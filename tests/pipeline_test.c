@@ -130,7 +130,7 @@ static enum status catch_score(struct sink *base, const struct document_score *s
     struct catch *caught = (struct catch *)base;
     char id[16] = "";
     memcpy(id, score->id, score->id_bytes);
-    const int i = atoi(id);
+    const int i = (int)strtol(id, NULL, 10);
     caught->scores[i]++;
     caught->nll[i] = score->nll;
     caught->scored[i] = score->scored;
@@ -166,6 +166,7 @@ struct trial {
     bool even;     // documents go on in turn, by records of record_most
     uint64_t seed;
     int32_t lost_rank; // dies in the middle of it; 0: none
+    int32_t bad_rank;  // its model fails in the middle of a step; 0: none
 };
 
 struct rank_run {
@@ -180,6 +181,15 @@ struct rank_run {
     enum status status;
 };
 
+static atomic_int downloads_left;
+static const struct backend_table *good_table;
+
+static enum status download_until_none_is_left(struct backend *backend, void *host,
+                                               const void *from, size_t bytes) {
+    if (atomic_fetch_sub(&downloads_left, 1) == 0) return FAIL(NO_MEMORY, "the queue is full");
+    return good_table->download(backend, host, from, bytes);
+}
+
 static void *run_rank(void *argument) {
     struct rank_run *run = argument;
     const struct trial *trial = run->trial;
@@ -192,6 +202,12 @@ static void *run_rank(void *argument) {
     if (run->status != STATUS_OK) return NULL;
     run->status = model_open(trial->model, rank.backend, &sizes, &rank.model);
     if (run->status != STATUS_OK) return NULL;
+    struct backend_table failing = *rank.backend->table;
+    failing.download = download_until_none_is_left;
+    if (trial->bad_rank > 0 && trial->bad_rank == run->link->rank) {
+        good_table = rank.backend->table;
+        rank.backend->table = &failing;
+    }
     if (trial->lost_rank > 0 && trial->lost_rank == run->link->rank) {
         // takes part for a moment, then is silent, as a machine that lost its power
         struct comm *comm = NULL;
@@ -202,6 +218,7 @@ static void *run_rank(void *argument) {
         run->status = pipeline_run(run->settings, &rank, &run->counts, &run->exit_code);
     }
     model_close(rank.model);
+    if (rank.backend->table == &failing) rank.backend->table = good_table;
     rank.backend->table->close(rank.backend);
     return NULL;
 }
@@ -458,6 +475,41 @@ static void a_lost_rank_ends_all_others_with_142(void **state) {
     free_flow(flow);
 }
 
+// What is queued of a step that failed still uses the step's message.
+static void a_step_that_fails_halfway_ends_all_ranks(void **state) {
+    (void)state;
+    for (int32_t steps = 0; steps < 10; steps += 3) {
+        const struct trial trial = {
+            .ranks = 3,
+            .links = {.delay_us = 100, .seed = 6},
+            .model = "toy:layers=3,layer_bytes=4096",
+            .step_tokens = 1024,
+            .backend_delay_us = 3000,
+            .documents = 4,
+            .open_most = 4,
+            .length_most = 50000,
+            .record_most = 10000,
+            .few_long = true,
+            .seed = 12,
+            .bad_rank = 1
+        };
+        struct flow *flow = malloc(sizeof *flow);
+        struct catch *caught = malloc(sizeof *caught);
+        struct rank_run runs[RANKS_MOST];
+        atomic_store(&downloads_left, steps);
+        make_flow(&trial, flow);
+        struct pipeline_settings settings = settings_of(&trial, "/tmp");
+        run_trial(&trial, &settings, flow, caught, runs);
+        assert_int_equal(runs[1].status, STATUS_NO_MEMORY);
+        for (int32_t r = 0; r < trial.ranks; r++) {
+            assert_int_equal(runs[r].exit_code, status_exit_code(STATUS_NO_MEMORY));
+        }
+        assert_true(caught->closed && !caught->complete);
+        free(caught);
+        free_flow(flow);
+    }
+}
+
 static atomic_int stop_checks;
 
 static bool stop_after_a_while(void) {
@@ -504,6 +556,7 @@ int main(void) {
         cmocka_unit_test(many_states_at_once_take_several_steps),
         cmocka_unit_test(records_of_one_token_are_enough),
         cmocka_unit_test(a_lost_rank_ends_all_others_with_142),
+        cmocka_unit_test(a_step_that_fails_halfway_ends_all_ranks),
         cmocka_unit_test(a_stop_finishes_what_is_begun),
     };
     log_setup(LOG_ERROR, LOG_TEXT);

@@ -13,7 +13,6 @@ __attribute__((noreturn)) void check_failed(const char *file, int line, const ch
 // Set once by main: stops the other ranks too. Default: none.
 void check_set_stop(void (*stop)(void));
 
-#define CHECK(condition) \
-    ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 
 C_END

@@ -25,7 +25,7 @@ void log_write(enum log_level level, const char *file, int line, const char *for
 // Whoever draws on the terminal (the progress bar) is told before and after a line is written.
 void log_set_screen(void (*before)(void), void (*after)(void));
 
-#define LOG(level, ...)                                                                         \
+#define LOG(level, ...) \
     (log_on(LOG_##level) ? log_write(LOG_##level, __FILE__, __LINE__, __VA_ARGS__) : (void)0)
 
 C_END

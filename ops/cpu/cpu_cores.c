@@ -5,9 +5,11 @@
 
 #include "ops/cpu/cpu_backend.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int64_t affinity_cores(void) {
@@ -26,8 +28,18 @@ static bool read_line(const char *path, char *line, int bytes) {
     return got;
 }
 
+// The whole number at *at, which moves behind it; false where there is none, as in "max".
+static bool take_number(const char **at, int64_t *value) {
+    char *end = NULL;
+    errno = 0;
+    *value = strtoll(*at, &end, 10);
+    if (end == *at || errno != 0) return false;
+    *at = end;
+    return true;
+}
+
 // The quota in cores, rounded up; 0: none. Version 2: "max 100000" or "150000 100000".
-static int64_t quota_of(long long quota_us, long long period_us) {
+static int64_t quota_of(int64_t quota_us, int64_t period_us) {
     if (quota_us <= 0 || period_us <= 0) return 0;
     return (quota_us + period_us - 1) / period_us;
 }
@@ -35,24 +47,31 @@ static int64_t quota_of(long long quota_us, long long period_us) {
 static int64_t quota_v2(const char *folder) {
     char path[512];
     char line[128];
-    long long quota_us = 0;
-    long long period_us = 0;
+    const char *at = line;
+    int64_t quota_us = 0;
+    int64_t period_us = 0;
     const int length = snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
     if (length < 0 || (size_t)length >= sizeof path) return 0;
     if (!read_line(path, line, sizeof line)) return 0;
-    if (sscanf(line, "%lld %lld", &quota_us, &period_us) != 2) return 0;
+    if (!take_number(&at, &quota_us) || !take_number(&at, &period_us)) return 0;
     return quota_of(quota_us, period_us);
 }
 
-static int64_t quota_v1(const char *controller) {
+static bool read_number(const char *controller, const char *name, int64_t *value) {
     char path[128];
     char line[128];
-    long long quota_us = 0;
-    long long period_us = 0;
-    snprintf(path, sizeof path, "/sys/fs/cgroup/%s/cpu.cfs_quota_us", controller);
-    if (!read_line(path, line, sizeof line) || sscanf(line, "%lld", &quota_us) != 1) return 0;
-    snprintf(path, sizeof path, "/sys/fs/cgroup/%s/cpu.cfs_period_us", controller);
-    if (!read_line(path, line, sizeof line) || sscanf(line, "%lld", &period_us) != 1) return 0;
+    const char *at = line;
+    snprintf(path, sizeof path, "/sys/fs/cgroup/%s/%s", controller, name);
+    return read_line(path, line, sizeof line) && take_number(&at, value);
+}
+
+static int64_t quota_v1(const char *controller) {
+    int64_t quota_us = 0;
+    int64_t period_us = 0;
+    if (!read_number(controller, "cpu.cfs_quota_us", &quota_us) ||
+        !read_number(controller, "cpu.cfs_period_us", &period_us)) {
+        return 0;
+    }
     return quota_of(quota_us, period_us);
 }
 

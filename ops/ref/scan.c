@@ -61,7 +61,7 @@ static void scan_row(const struct scan_args *args, int64_t row, int64_t head, do
 
 enum status ref_scan(const struct scan_args *args) {
     const int64_t count = args->shape.d_state * args->shape.head_dim;
-    double *h = malloc((size_t)count * sizeof *h);
+    double *h = calloc((size_t)count, sizeof *h);
     if (h == NULL)
         return FAIL(NO_MEMORY, "reference scan: state of %lld doubles", (long long)count);
     for (int64_t s = 0; s < args->batch.spans; s++) {

@@ -1,9 +1,5 @@
 // op_bench [rows [threads [repeats [isa]]]]: the matrix products of one step of a 130m model, ours
 // and OpenBLAS's in turn, so that a busy machine slows both. Medians; GF/s count 2 rows N K.
-//
-// OpenBLAS is loaded at run time and left out where there is none. On a machine with AVX-512 it is
-// told to take its AVX-512 kernels, the best it has, where it would pick older ones for a processor
-// it does not know; set OPENBLAS_CORETYPE to choose otherwise.
 
 #define _GNU_SOURCE // setenv beside dlopen's constants
 
@@ -11,11 +7,7 @@
 #include "ops/base/room.h"
 #include "ops/cpu/cpu_backend.h"
 #include "ops/op.h"
-
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/bench/openblas.h"
 
 #define LAYERS       24
 #define D_MODEL      768
@@ -23,10 +15,6 @@
 #define IN_PROJ      3352
 #define VOCAB        50288
 #define REPEATS_MOST 101
-
-typedef void sgemm_function(int order, int transpose_a, int transpose_b, int m, int n, int k,
-                            float alpha, const float *a, int lda, const float *b, int ldb,
-                            float beta, float *c, int ldc);
 
 enum part { PART_IN, PART_OUT, PART_HEAD, PARTS };
 
@@ -60,59 +48,13 @@ static double now(void) {
     return (double)clock_ns() * 1e-9;
 }
 
-static int compare_doubles(const void *left, const void *right) {
-    const double a = *(const double *)left;
-    const double b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-static double median(const double *values, int64_t count) {
-    double sorted[REPEATS_MOST];
-    memcpy(sorted, values, (size_t)count * sizeof *values);
-    qsort(sorted, (size_t)count, sizeof *sorted, compare_doubles);
-    return sorted[count / 2];
-}
-
-static sgemm_function *load_openblas(int64_t threads) {
-    void (*set_threads)(int) = NULL;
-    char *(*core_name)(void) = NULL;
-    sgemm_function *sgemm = NULL;
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f")) setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
-#endif
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW);
-    if (library == NULL) return NULL;
-    // dlsym gives an object pointer for a function: copied, which POSIX allows and C does not cast.
-    void *symbols[3] = {dlsym(library, "cblas_sgemm"), dlsym(library, "openblas_set_num_threads"),
-                        dlsym(library, "openblas_get_corename")};
-    if (symbols[0] == NULL || symbols[1] == NULL || symbols[2] == NULL) return NULL;
-    memcpy(&sgemm, &symbols[0], sizeof sgemm);
-    memcpy(&set_threads, &symbols[1], sizeof set_threads);
-    memcpy(&core_name, &symbols[2], sizeof core_name);
-    set_threads((int)threads);
-    printf("OpenBLAS with its %s kernels\n", core_name());
-    return sgemm;
-}
-
-static float *draw_many(int64_t count) {
-    uint64_t seed = 88172645463325252U;
-    float *made = malloc((size_t)count * sizeof *made);
-    for (int64_t i = 0; made != NULL && i < count; i++) {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        made[i] = (float)((double)(seed >> 40) / (double)(1 << 23) - 1.0);
-    }
-    return made;
-}
-
 static enum status make_weights(struct bench *bench) {
     const double start = now();
     double packing = 0.0;
     int64_t floats = 0;
     for (int p = 0; p < PARTS; p++) {
         const int64_t size = parts[p].outputs * parts[p].inputs;
-        bench->weight[p] = draw_many(size * parts[p].count);
+        bench->weight[p] = draw_floats(size * parts[p].count);
         if (bench->weight[p] == NULL) return FAIL(NO_MEMORY, "weights");
         const double before = now();
         for (int64_t i = 0; i < parts[p].count; i++) {
@@ -125,9 +67,9 @@ static enum status make_weights(struct bench *bench) {
     }
     printf("weights made in %.2f s, of which packing %.3f s (%.1f GB/s)\n", now() - start, packing,
            (double)floats * 4e-9 / packing);
-    bench->in = draw_many(bench->rows * D_INNER);
-    bench->out = draw_many(bench->rows * VOCAB);
-    bench->nll = draw_many(bench->rows);
+    bench->in = draw_floats(bench->rows * D_INNER);
+    bench->out = draw_floats(bench->rows * VOCAB);
+    bench->nll = draw_floats(bench->rows);
     bench->target = malloc((size_t)bench->rows * sizeof *bench->target);
     if (bench->in == NULL || bench->out == NULL || bench->nll == NULL || bench->target == NULL) {
         return FAIL(NO_MEMORY, "activations");
@@ -139,13 +81,12 @@ static enum status make_weights(struct bench *bench) {
 }
 
 static double time_blas(const struct bench *bench, enum part part) {
-    const int n = (int)parts[part].outputs;
-    const int k = (int)parts[part].inputs;
+    const int64_t n = parts[part].outputs;
+    const int64_t k = parts[part].inputs;
     const double start = now();
     for (int64_t i = 0; i < parts[part].count; i++) {
-        // Row major, A as it is, B transposed: the constants of cblas.h.
-        bench->sgemm(101, 111, 112, (int)bench->rows, n, k, 1.0f, bench->in, k,
-                     bench->weight[part] + i * n * k, k, 0.0f, bench->out, n);
+        openblas_product(bench->sgemm, bench->rows, n, k, bench->in,
+                         bench->weight[part] + i * n * k, bench->out);
     }
     return now() - start;
 }
@@ -202,7 +143,8 @@ static void print_row(const char *name, double flops, double blas, double ours) 
     printf("\n");
 }
 
-static void report(const struct bench *bench, const struct times *times) {
+// Sorts the times.
+static void report(const struct bench *bench, struct times *times) {
     double blas_all = 0.0;
     double ours_all = 0.0;
     double flops_all = 0.0;
@@ -210,14 +152,14 @@ static void report(const struct bench *bench, const struct times *times) {
     for (int p = 0; p < PARTS; p++) {
         const double flops = 2.0 * (double)(bench->rows * parts[p].outputs) *
                              (double)(parts[p].inputs * parts[p].count);
-        const double blas = bench->sgemm == NULL ? 0.0 : median(times->blas[p], bench->repeats);
-        const double ours = median(times->ours[p], bench->repeats);
+        const double blas = bench->sgemm == NULL ? 0.0 : median_of(times->blas[p], bench->repeats);
+        const double ours = median_of(times->ours[p], bench->repeats);
         print_row(parts[p].name, flops, blas, ours);
         blas_all += blas;
         ours_all += ours;
         flops_all += flops;
         if (p == PART_HEAD) {
-            const double head = median(times->ours_head, bench->repeats);
+            const double head = median_of(times->ours_head, bench->repeats);
             print_row("head with its loss", flops, blas, head);
             print_row("all products", flops_all, blas_all, ours_all);
         }
@@ -233,7 +175,7 @@ static enum status run(int64_t rows, int64_t threads, int64_t repeats, const cha
     enum status status = STATUS_OK;
     bench.rows = rows;
     bench.repeats = repeats;
-    bench.sgemm = load_openblas(threads);
+    bench.sgemm = openblas_load(threads);
     TRY_OUT(status, cpu_backend_open(&settings, &bench.backend));
     printf("%lld rows, %lld threads, medians of %lld\n", (long long)rows, (long long)threads,
            (long long)repeats);

@@ -147,9 +147,9 @@ static void compare(const struct shapes *shapes, struct backend *backend, struct
 }
 
 int main(int count, char **arguments) {
-    const int64_t threads = count > 2 ? atoll(arguments[2]) : 2;
-    const int64_t tokens = count > 3 ? atoll(arguments[3]) : 1024;
-    const int64_t repeats = count > 4 ? atoll(arguments[4]) : 7;
+    const int64_t threads = count > 2 ? strtoll(arguments[2], NULL, 10) : 2;
+    const int64_t tokens = count > 3 ? strtoll(arguments[3], NULL, 10) : 1024;
+    const int64_t repeats = count > 4 ? strtoll(arguments[4], NULL, 10) : 7;
     const struct cpu_backend_settings cpu = {.threads = threads};
     const struct model_settings sizes = {.step_tokens = tokens};
     struct backend *backend = NULL;

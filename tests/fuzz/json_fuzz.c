@@ -16,7 +16,7 @@ static bool walk(struct json *json);
 static bool walk_string(const char *raw, size_t raw_bytes) {
     char *bytes = malloc(raw_bytes + 1), *again = malloc(6 * raw_bytes + 1);
     char *back = malloc(6 * raw_bytes + 1);
-    check(bytes != NULL && again != NULL && back != NULL);
+    if (bytes == NULL || again == NULL || back == NULL) abort();
     const size_t count = json_unescape(raw, raw_bytes, bytes);
     check(count <= raw_bytes && utf8_valid(bytes, count));
     const size_t escaped = json_escape(bytes, count, again);

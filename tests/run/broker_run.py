@@ -49,7 +49,8 @@ class Records(FailureTest):
         """Scores a new topic of these messages; a needle's TOPIC stands for its name."""
         topic = self.topics.pop()
         text = "".join(f"{key} {value.hex()}\n" for key, value in messages)
-        subprocess.run([BUILD / "raw_publish", self.broker.address, topic], input=text, text=True, check=True, timeout=60)
+        subprocess.run([BUILD / "raw_publish", self.broker.address, topic], input=text, text=True, check=True,
+                       timeout=60)
         done = self.run_score(*self.broker.topic(topic), *arguments, expect=code)
         if needles:
             self.assert_said(done, *[needle.replace("TOPIC", topic) for needle in needles])
@@ -67,8 +68,27 @@ class Records(FailureTest):
         begin, end = record("a", [1, 2, 3]), record("a", [4], first=3, last=True)
         overlap = record("a", [2, 3, 4], first=1, last=True)
         for messages in ([begin, begin, end], [begin, overlap], [begin, record("a", [3], first=2), end],
-                         [begin, record("a", first=0), end], [begin, record("a", [4], first=3), record("a", first=4, last=True)]):
+                         [begin, record("a"), end],
+                         [begin, record("a", [4], first=3), record("a", first=4, last=True)]):
             self.assertEqual(self.results(messages, "--strict")["a"], whole)
+
+    def test_doubled_documents_count_once(self):
+        """Also when the first one is finished before the second one comes, which 500 others see to."""
+        begin, end = record("a", [1, 2, 3]), record("a", [4], first=3, last=True)
+        others = [record(f"other-{i}", [i % VOCABULARY] * 20, last=True) for i in range(500)]
+        for again in ([end], [begin, end], [record("a", first=4, last=True)]):
+            found = self.results([begin, end, *others, *again, *others], "--strict", "--step-tokens", "1k")
+            self.assertEqual(len(found), 501)
+            self.assertEqual(sum(len(lines) for lines in by_id(self.output).values()), 501)
+
+    def test_a_file_published_twice(self):
+        source = self.documents("in.jsonl", [{"id": str(i), "tokens": [i % VOCABULARY] * 40} for i in range(300)])
+        topic = self.topics.pop()
+        publish = ["publish", "--input", source, "--topic", topic, "--brokers", self.broker.address]
+        longscan(*publish, "--record-tokens", "16")
+        longscan(*publish, "--record-tokens", "9")
+        self.run_score(*self.broker.topic(topic), "--strict")
+        self.assertEqual(sorted(len(found) for found in by_id(self.output).values()), [1] * 300)
 
     def test_missing_records(self):
         self.bad([record("a", [1, 2]), record("a", [4], first=3), record("a", [5], first=4, last=True)],
@@ -80,7 +100,8 @@ class Records(FailureTest):
         for value, needle in ((b"\xff\xff", "no TokenRecord"), (b"", "empty"), (b'{"id":"a"}', "--input-format jsonl"),
                               (b"\0\0\0\0\1abc", "schema registry"), (record("b", [1], last=True)[1], "Kafka key"),
                               (record("", [1])[1], "no id"), (record("a", b"abc")[1], "multiple of its width"),
-                              (record("a", b"abc", width=3)[1], "width is 3"), (record("a", [1], first=-1)[1], "position is -1"),
+                              (record("a", b"abc", width=3)[1], "width is 3"),
+                              (record("a", [1], first=-1)[1], "position is -1"),
                               (record("a", [1 << 31], width=4)[1], "token id of 2^31")):
             self.bad([("a", value)], place, needle)
         self.bad([record("a", [1, VOCABULARY], last=True)], "document a", "position 1", "vocabulary")
@@ -113,7 +134,8 @@ class Brokers(FailureTest):
         source = self.documents("in.jsonl", [{"id": "a", "tokens": [1, 2]}])
         away = ["--brokers", "127.0.0.1:1", "--broker-timeout", "2s"]
         score = ["score", "--model", self.model, *away]
-        runs = [[*score, "--input", "kafka:t", "--output", self.output], [*score, "--input", source, "--output", "kafka:t"],
+        runs = [[*score, "--input", "kafka:t", "--output", self.output],
+                [*score, "--input", source, "--output", "kafka:t"],
                 [*score, "--input", "kafka:t", "--output", self.output, "--ranks", "3"],
                 ["publish", "--input", source, "--topic", "t", *away], ["read", "--topic", "t", *away]]
         if HAVE_MPI:
@@ -126,7 +148,8 @@ class Brokers(FailureTest):
     def test_a_topic_that_is_not_there(self):
         with Broker() as broker:
             score = ["score", "--model", self.model, *broker.topic("nowhere"), "--output", self.output]
-            runs = [[*score, "--broker-timeout", "1s"], score, ["read", "--topic", "nowhere", "--brokers", broker.address]]
+            read = ["read", "--topic", "nowhere", "--brokers", broker.address]
+            runs = [[*score, "--broker-timeout", "1s"], score, read]
             for process in [self.start(*run, log=f"log-{i}") for i, run in enumerate(runs)]:
                 self.assert_said(self.ended(process, 2, 20), "topic nowhere", "Unknown topic")
         self.assertEqual((self.leftovers(), self.output.exists()), ([], False))
@@ -142,14 +165,16 @@ class Brokers(FailureTest):
         """Every kind of rank at once: all lose the same broker."""
         source = self.documents("in.jsonl", [{"id": str(i), "tokens": random_tokens(i, 3000, 256)} for i in range(300)])
         with Broker(partitions=3) as broker:
-            longscan("publish", "--input", source, "--topic", "t", "--brokers", broker.address, "--record-tokens", "1000")
-            score = ["score", "--model", PASSKEY, *broker.topic("t"), "--broker-timeout", "2s", "--commit-interval", "100ms",
-                     "--step-tokens", "1024", "--threads", "1"]
-            runs = [[*score, "--job", "a", "--output", "kafka:results"], [*score, "--job", "b", "--output", self.output],
-                    [*score, "--job", "c", "--output", "kafka:results", "--ranks", "2"],
-                    [*score[:3], "--input", source, "--threads", "1", "--output", "kafka:results", *score[5:9]]]
+            longscan("publish", "--input", source, "--topic", "t", "--brokers", broker.address)
+            score = ["score", "--model", PASSKEY, "--brokers", broker.address, "--broker-timeout", "2s",
+                     "--commit-interval", "100ms", "--step-tokens", "1024", "--threads", "1"]
+            stream = [*score, "--input", "kafka:t"]
+            runs = [[*stream, "--job", "a", "--output", "kafka:results"],
+                    [*stream, "--job", "b", "--output", self.output],
+                    [*stream, "--job", "c", "--output", "kafka:results", "--ranks", "2"],
+                    [*score, "--input", source, "--output", "kafka:results"]]
             if HAVE_MPI:
-                runs.append(["run", "-n", "2", *score, "--job", "d", "--output", "kafka:results"])
+                runs.append(["run", "-n", "2", *stream, "--job", "d", "--output", "kafka:results"])
             processes = [self.start(*run, log=f"log-{i}") for i, run in enumerate(runs)]
             time.sleep(2)
             for process in processes:

@@ -26,7 +26,7 @@ def tiny_model():
 
 
 def said(process_or_text):
-    """Standard error without the lines of mpirun and the harmless first line of a score."""
+    """Standard error as text, of a finished process or as it was read from a log."""
     text = getattr(process_or_text, "stderr", process_or_text)
     return text.decode(errors="replace") if isinstance(text, bytes) else text
 
@@ -78,6 +78,7 @@ class FailureTest(RunTest):
 
     def refused(self, code, needles, *arguments, **more):
         """The run ends with this code, says so, and leaves no output."""
+        self.output.unlink(missing_ok=True)
         done = self.run_score(*arguments, expect=code, **more)
         self.assert_said(done, *needles)
         self.assertFalse(self.output.exists())

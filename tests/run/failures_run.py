@@ -6,8 +6,8 @@ import os
 import resource
 import subprocess
 
-from failing import VOCABULARY, FailureTest, said
-from harness import PROGRAM, by_id, lines, main, need_shared
+from failing import PASSKEY, VOCABULARY, FailureTest, said
+from harness import PROGRAM, by_id, lines, main
 
 GOOD = [{"id": f"good-{i}", "tokens": [1, 2, 3]} for i in range(3)]
 
@@ -69,7 +69,7 @@ class Documents(FailureTest):
         self.assertEqual(lines(self.output), [])
 
     def test_text_that_is_not_utf8_is_bytes(self):
-        self.model = need_shared("models", "passkey-1.8m")
+        self.model = PASSKEY
         self.run_score("--input", self.write("bytes.txt", b"\xff\xfe\x00\x80a"), "--strict")
         result = json.loads(lines(self.output)[0])
         self.assertEqual((result["id"], result["tokens"], result["scored"]), ("bytes.txt", 5, 4))
@@ -140,20 +140,18 @@ class Files(FailureTest):
         counts = {name: len(lines(self.folder / "out" / f"{name}.jsonl")) for name in "abcd"}
         self.assertEqual(counts, {"a": 1, "b": 0, "c": 1, "d": 0})
 
-    def full(self, **more):
-        big = self.documents("big.jsonl", [{"id": str(i), "tokens": [1] * 3000} for i in range(60)])
-        return self.refused(1, ["cannot write"], "--input", big, "--token-nll", **more)
+    def big(self):
+        return self.documents("big.jsonl", [{"id": str(i), "tokens": [1] * 3000} for i in range(60)])
 
     def test_a_disk_that_is_full(self):
         def limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-        done = subprocess.run([PROGRAM, "score", "--model", self.model, "--output", self.output, "--token-nll", "--input",
-                               self.documents("big.jsonl", [{"id": str(i), "tokens": [1] * 3000} for i in range(60)])],
-                              capture_output=True, timeout=60, preexec_fn=limit)
+        done = subprocess.run([PROGRAM, "score", "--model", self.model, "--input", self.big(), "--output", self.output,
+                               "--token-nll"], capture_output=True, timeout=60, preexec_fn=limit)
         self.assertEqual(done.returncode, 1, said(done))
         self.assert_said(done, "out.jsonl", "File too large")
         self.assertEqual((self.leftovers(), self.output.exists()), ([], False))
-        self.full(output="/dev/full")
+        self.refused(1, ["/dev/full", "No space left"], "--input", self.input, output="/dev/full")
 
     def test_a_file_system_that_is_full(self):
         small = self.folder / "small"
@@ -162,8 +160,8 @@ class Files(FailureTest):
         if mounted.returncode != 0:
             self.skipTest("no file system may be mounted here")
         try:
-            done = self.full(output=small / "out.jsonl")
-            self.assert_said(done, "out.jsonl", "No space left")
+            self.refused(1, ["cannot write", "out.jsonl", "No space left"], "--input", self.big(), "--token-nll",
+                         output=small / "out.jsonl")
             self.assertEqual(os.listdir(small), [])
         finally:
             subprocess.run(["umount", small], check=True)

@@ -68,8 +68,8 @@ class Models(FailureTest):
         other = "backbone.layers.0.mixer.in_proj.weight"
         renamed = {("x" if name == WEIGHT else name): tensor for name, tensor in self.header.items()}
         self.refuses(4, [WEIGHT, "missing"], self.build(renamed))
-        self.refuses(4, ["backbone.layers.1.", "no part"], self.raw, json.dumps({**self.config, "num_hidden_layers": 1}))
-        self.refuses(4, ["backbone.layers.2.", "missing"], self.raw, json.dumps({**self.config, "num_hidden_layers": 3}))
+        for layers, needles in ((1, ["backbone.layers.1.", "no part"]), (3, ["backbone.layers.2.", "missing"])):
+            self.refuses(4, needles, self.raw, json.dumps({**self.config, "num_hidden_layers": layers}))
         self.refuses(4, ["tensor"], self.build({**self.header, WEIGHT: self.header[other]}))
 
     def test_a_weight_that_is_no_number(self):
@@ -110,17 +110,19 @@ class Options(FailureTest):
         self.refused(2, needles, "--input", self.input, *arguments, **more)
 
     def test_options(self):
-        for needles, arguments in (
-                (["--modle", "--model?"], ["--modle", "x"]), (["--bootstrap-server", "--brokers?"], ["--bootstrap-server", "x"]),
-                (["--bogus-thing", "--help"], ["--bogus-thing"]), (["--partitions", "score"], ["--partitions", "2"]),
-                (["--threads", '"-1"'], ["--threads", "-1"]), (["--threads", '"two"'], ["--threads", "two"]),
-                (["--backend", "auto|cpu|cuda"], ["--backend", "gpu"]), (["--max-bad", '"2"'], ["--max-bad", "2"]),
-                (["--peer-timeout", "unit"], ["--peer-timeout", "3"]), (["--until", '"idle:5"'], ["--until", "idle:5"]),
-                (["--step-tokens", "multiple of 1024"], ["--step-tokens", "1500"]), (["--step-tokens"], ["--step-tokens", "9"]),
-                (["--step-tokens", '"9999999999g"'], ["--step-tokens", "9999999999g"]), (["--limit"], ["--limit", "-1"]),
-                (["--slots 3", "too few"], ["--slots", "3"]), (["--tokenizer bpe"], ["--tokenizer", "bpe"]),
-                (["--group-size 3", "--ranks 4"], ["--ranks", "4", "--group-size", "3"]), (["extra"], ["extra"]),
-                (["--transport mpi"], ["--transport", "mpi"]), (["--model needs a value"], ["--model"])):
+        for needles, *arguments in (
+                (["--modle", "--model?"], "--modle", "x"),
+                (["--bootstrap-server", "--brokers?"], "--bootstrap-server", "x"),
+                (["--bogus-thing", "--help"], "--bogus-thing"), (["--partitions", "score"], "--partitions", "2"),
+                (["--threads", '"-1"'], "--threads", "-1"), (["--threads", '"two"'], "--threads", "two"),
+                (["--backend", "auto|cpu|cuda"], "--backend", "gpu"), (["--max-bad", '"2"'], "--max-bad", "2"),
+                (["--peer-timeout", "unit"], "--peer-timeout", "3"), (["--until", '"idle:5"'], "--until", "idle:5"),
+                (["--step-tokens", "multiple of 1024"], "--step-tokens", "1500"),
+                (["--step-tokens", '"9"'], "--step-tokens", "9"),
+                (["--step-tokens", '"9999999999g"'], "--step-tokens", "9999999999g"), (["--limit"], "--limit", "-1"),
+                (["--slots 3", "too few"], "--slots", "3"), (["--tokenizer bpe"], "--tokenizer", "bpe"),
+                (["--group-size 3", "--ranks 4"], "--ranks", "4", "--group-size", "3"), (["extra"], "extra"),
+                (["--transport mpi"], "--transport", "mpi"), (["--model needs a value"], "--model")):
             with self.subTest(arguments=arguments):
                 self.wrong(needles, *arguments)
         self.assert_said(longscan("scroe", expect=2), "scroe")

@@ -14,7 +14,8 @@ SHARDS = 4
 
 class Stopped(FailureTest):
     def many(self, name, count, tokens):
-        return self.documents(name, [{"id": f"{name}-{i}", "tokens": random_tokens(i, tokens, 256)} for i in range(count)])
+        return self.documents(name, [{"id": f"{name}-{i}", "tokens": random_tokens(i, tokens, 256)}
+                                     for i in range(count)])
 
     def texts(self, folder):
         return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -67,9 +68,11 @@ class Stopped(FailureTest):
         whole = self.folder / "whole.jsonl"
         longscan("score", "--model", PASSKEY, "--input", source, "--output", whole, timeout=60)
         with Broker(partitions=3, topics=["t", "results"]) as broker:
-            longscan("publish", "--input", source, "--topic", "t", "--brokers", broker.address, "--record-tokens", "1000")
+            longscan("publish", "--input", source, "--topic", "t", "--brokers", broker.address,
+                     "--record-tokens", "1000")
             job = [*front, "score", "--model", PASSKEY, *broker.topic("t"), "--output", "kafka:results", "--job", "j",
-                   "--commit-interval", "200ms", "--step-tokens", "1024", "--queue-tokens", "6k", "--threads", "1", *back]
+                   "--commit-interval", "200ms", "--step-tokens", "1024", "--queue-tokens", "6k", "--threads", "1",
+                   *back]
             process = self.start(*job)
             wait_until(lambda: len(self.results(broker)) >= 3, 30, "the first results")
             process.send_signal(signal.SIGTERM)

@@ -1,0 +1,33 @@
+#pragma once
+// The documents of a partition that were finished last: id, version and length. Records of one of
+// them that come again (a producer that tried twice, a file published twice) are known by it.
+
+#include "ops/base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLOSED_MOST 65536 // remembered; then the oldest are forgotten
+
+struct closed_document {
+    char *id;
+    size_t id_bytes;
+    uint64_t version;
+    int64_t tokens;
+    int32_t next; // in its bucket, the next older one; -1: none
+};
+
+struct closed {                       // starts zeroed; closed_free
+    struct closed_document *document; // a ring once it is full
+    size_t room;
+    int64_t count;   // remembered so far
+    int32_t *bucket; // [CLOSED_MOST] the newest of each; NULL: nothing was remembered yet
+};
+
+// Copies the id. Errors: NO_MEMORY.
+enum status closed_remember(struct closed *closed, const char *id, size_t id_bytes,
+                            uint64_t version, int64_t tokens);
+// The newest of this id, until the next call; NULL: not known (any more).
+const struct closed_document *closed_find(const struct closed *closed, const char *id,
+                                          size_t id_bytes);
+void closed_free(struct closed *closed);
