@@ -1,8 +1,10 @@
 #include "pipeline/pipeline.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct leader_thread {
     struct leader_settings settings;
@@ -58,19 +60,30 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
 static enum status open_slots(const struct pipeline_settings *settings,
                               const struct pipeline_rank *rank, struct slots **slots) {
     const struct model_info *info = model_info(rank->model);
-    const int64_t need = slots_needed(settings);
     const struct slots_settings store = {
         .slot_bytes = (size_t)info->layers * info->layer_bytes,
         .device_slots = slots_of(settings),
         .host_bytes = settings->host_slots_bytes,
         .folder = settings->spill_folder,
     };
-    if (store.device_slots < need) {
+    return slots_open(rank->backend, &store, slots);
+}
+
+enum status pipeline_check(const struct pipeline_settings *settings) {
+    const int64_t need = slots_needed(settings);
+    if (settings->step_tokens % CHUNK_TOKENS != 0) {
+        return FAIL(USAGE, "--step-tokens %lld is not a multiple of %d",
+                    (long long)settings->step_tokens, CHUNK_TOKENS);
+    }
+    if (slots_of(settings) < need) {
         return FAIL(USAGE, "--slots %lld is too few: a step of %lld tokens needs %lld",
-                    (long long)store.device_slots, (long long)settings->step_tokens,
+                    (long long)slots_of(settings), (long long)settings->step_tokens,
                     (long long)need);
     }
-    return slots_open(rank->backend, &store, slots);
+    if (settings->spill_folder != NULL && access(settings->spill_folder, W_OK) != 0) {
+        return FAIL(USAGE, "--spill %s: %s", settings->spill_folder, strerror(errno));
+    }
+    return STATUS_OK;
 }
 
 enum status pipeline_run(const struct pipeline_settings *settings, const struct pipeline_rank *rank,
@@ -88,6 +101,7 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     *counts = (struct pipeline_counts){0};
     *exit_code = 0;
 
+    TRY_OUT(status, pipeline_check(settings));
     TRY_OUT(status, comm_open(rank->group, &talking, &comm));
     TRY_OUT(status, host_transport_open(comm, rank->backend, &transport));
     TRY_OUT(status, open_slots(settings, rank, &slots));

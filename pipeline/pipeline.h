@@ -40,6 +40,9 @@ struct pipeline_counts {
     struct slots_counts slots;
 };
 
+// What can be found out before anything runs. Errors: USAGE.
+enum status pipeline_check(const struct pipeline_settings *settings);
+
 // Collective over the group. On failure every rank of the group returns an error within the peer
 // time-out, and *exit_code is the one the rank that failed first has to give; on success it is 0,
 // or 143 after a stop.

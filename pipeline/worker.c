@@ -317,14 +317,13 @@ static enum status take_step(struct worker *w, struct worker_counts *counts, boo
     struct message answer = {.kind = MESSAGE_RESULT};
     float *nll = NULL;
     enum status status = STATUS_OK;
-    const int64_t begin_ns = clock_ns();
-    int64_t got_ns = begin_ns;
+    int64_t begin_ns = clock_ns();
     do {
         status = comm_next(w->comm, MESSAGE_STEP, 1000, &message);
     } while (status == STATUS_AGAIN);
     if (status != STATUS_OK) goto out;
-    got_ns = clock_ns();
-    counts->wait_ns += got_ns - begin_ns;
+    counts->wait_ns += clock_ns() - begin_ns;
+    begin_ns = clock_ns();
 
     TRY_OUT(status, step_read(&message, &w->step));
     *stop = w->step.stop;
@@ -333,7 +332,7 @@ static enum status take_step(struct worker *w, struct worker_counts *counts, boo
     TRY_OUT(status, run_step(w, nll));
     counts->steps++;
     counts->rows += w->step.rows;
-    counts->compute_ns += clock_ns() - got_ns;
+    counts->compute_ns += clock_ns() - begin_ns;
     answer.peer = w->settings->leader;
     TRY_OUT(status, comm_send(w->comm, &answer));
 out:

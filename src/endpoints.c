@@ -49,6 +49,9 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
     if (settings->resume && (endpoints->topic_in || endpoints->topic_out)) {
         return FAIL(USAGE, "--resume is for files; a topic goes on where its offsets are");
     }
+    if (settings->resume && strcmp(settings->output, "-") == 0) {
+        return FAIL(USAGE, "--resume needs outputs that are files");
+    }
     if (!endpoints->topic_in) TRY(inputs_expand(settings->input, &endpoints->inputs));
     if (endpoints->topic_out) return STATUS_OK;
 

@@ -92,7 +92,7 @@ static struct sample take_sample(struct report *report, const struct sample *now
 
 const char *bad_reason_text(enum bad_reason reason) {
     static const char *const texts[BAD_REASONS] = {
-        [BAD_RECORD] = "a record that cannot be read",
+        [BAD_RECORD] = "a record cannot be read",
         [BAD_GAP] = "tokens are missing",
         [BAD_TOKEN] = "a token is not in the vocabulary",
         [BAD_NLL] = "an NLL is not a finite number",
@@ -197,7 +197,22 @@ static void say_sums(const struct score_totals *totals, double seconds) {
         bad_sum(counts), counts->open, more);
     for (int i = 0; i < BAD_REASONS; i++) {
         if (counts->bad[i] == 0) continue;
-        LOG(WARN, "bad: %" PRId64 " times %s", counts->bad[i], bad_reason_text((enum bad_reason)i));
+        LOG(WARN, "bad: %" PRId64 ", because %s", counts->bad[i],
+            bad_reason_text((enum bad_reason)i));
+    }
+    if (counts->duplicates > 0) {
+        LOG(INFO, "%" PRId64 " records were known already and dropped", counts->duplicates);
+    }
+}
+
+static void say_verdict(const struct settings *settings, const struct score_totals *totals) {
+    const int64_t bad = bad_sum(&totals->documents);
+    const int64_t all = totals->documents.documents + bad;
+    if (totals->exit_code == status_exit_code(STATUS_BAD_INPUT)) {
+        LOG(ERROR, "%" PRId64 " of %" PRId64 " documents are bad, more than --max-bad %g%%", bad,
+            all, 100.0 * settings->max_bad);
+    } else if (totals->exit_code == status_exit_code(STATUS_SOME_BAD)) {
+        LOG(ERROR, "%" PRId64 " of %" PRId64 " documents are bad, and --strict is given", bad, all);
     }
 }
 
@@ -206,6 +221,7 @@ enum status report_close(struct report **report, const struct score_totals *tota
     const double seconds = (double)(clock_ms() - (*report)->started_ms) / 1000.0;
     report_drop(report);
     say_sums(totals, seconds);
+    say_verdict(settings, totals);
     if (settings->summary == NULL) return STATUS_OK;
     return summary_write(settings->summary, totals, seconds);
 }

@@ -5,6 +5,7 @@
 #include "src/device.h"
 #include "src/endpoints.h"
 #include "src/launch.h"
+#include "src/summary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,11 +54,6 @@ static uint64_t settings_hash(const struct rank_run *run) {
 static enum status open_model(struct rank_run *run) {
     const struct settings *settings = run->settings;
     TRY(device_open(settings, run->place->local_ranks, speaks(run), &run->backend));
-    run->step_tokens = settings->step_tokens > 0 ? settings->step_tokens : CPU_STEP_TOKENS;
-    if (run->step_tokens % CHUNK_TOKENS != 0) {
-        return FAIL(USAGE, "--step-tokens %lld is not a multiple of %d",
-                    (long long)run->step_tokens, CHUNK_TOKENS);
-    }
     const struct model_settings sizes = {.step_tokens = run->step_tokens};
     TRY(model_open(settings->model, run->backend, &sizes, &run->model));
     const struct model_info *info = model_info(run->model);
@@ -98,11 +94,10 @@ static void tell_report(void *listener, const struct documents_counts *counts,
     report_progress(listener, counts, source);
 }
 
-static enum status run_pipeline(struct rank_run *run, int *exit_code) {
+static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
-    const struct model_info *info = model_info(run->model);
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
-    const struct pipeline_settings pipeline = {
+    return (struct pipeline_settings){
         .step_tokens = run->step_tokens,
  // a state over a local link costs about as long as a few tokens take; a chunk is worth it
         .move_tokens = CHUNK_TOKENS / 8,
@@ -113,7 +108,8 @@ static enum status run_pipeline(struct rank_run *run, int *exit_code) {
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = settings->spill,
-        .documents = {.bos = settings->bos ? info->bos_token : -1,
+        .documents = {.bos = settings->bos && run->model != NULL ? model_info(run->model)->bos_token
+                                                                 : -1,
                       .ordered = !run->endpoints.topic_in,
                       .tally = {.score_every = settings->score_every,
                                 .token_nll = settings->token_nll}},
@@ -121,6 +117,10 @@ static enum status run_pipeline(struct rank_run *run, int *exit_code) {
         .progress = run->report != NULL ? tell_report : NULL,
         .listener = run->report,
     };
+}
+
+static enum status run_pipeline(struct rank_run *run, int *exit_code) {
+    const struct pipeline_settings pipeline = pipeline_settings(run);
     const struct pipeline_rank rank = {.group = run->place->group,
                                        .backend = run->backend,
                                        .model = run->model,
@@ -219,6 +219,10 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
                     "group (--group-size 0)",
                     run->place->groups);
     }
+    if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
+    run->step_tokens = settings->step_tokens > 0 ? settings->step_tokens : CPU_STEP_TOKENS;
+    const struct pipeline_settings pipeline = pipeline_settings(run);
+    TRY(pipeline_check(&pipeline));
     TRY(open_model(run));
     TRY(agree(run));
     if (settings->dry_run) {

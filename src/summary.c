@@ -73,14 +73,35 @@ static void put_summary(FILE *out, const struct score_totals *totals, double sec
     fputs("}\n", out);
 }
 
+// PATH.partial. Owns: the caller's; NULL without memory.
+static char *partial_of(const char *path) {
+    const size_t room = strlen(path) + sizeof ".partial";
+    char *partial = malloc(room);
+    if (partial != NULL) snprintf(partial, room, "%s.partial", path);
+    return partial;
+}
+
+enum status summary_check(const char *path) {
+    enum status status = STATUS_OK;
+    char *partial = partial_of(path);
+    if (partial == NULL) return FAIL(NO_MEMORY, "summary");
+    FILE *out = fopen(partial, "w");
+    if (out == NULL) {
+        status = FAIL(USAGE, "--summary %s: %s", path, strerror(errno));
+    } else {
+        fclose(out);
+        unlink(partial);
+    }
+    free(partial);
+    return status;
+}
+
 enum status summary_write(const char *path, const struct score_totals *totals, double seconds) {
     enum status status = STATUS_OK;
     FILE *out = NULL;
     int failed = 0;
-    const size_t room = strlen(path) + sizeof ".partial";
-    char *partial = malloc(room);
+    char *partial = partial_of(path);
     if (partial == NULL) return FAIL(NO_MEMORY, "summary");
-    snprintf(partial, room, "%s.partial", path);
     out = fopen(partial, "w");
     if (out == NULL) {
         status = FAIL(IO, "--summary: cannot open %s: %s", partial, strerror(errno));

@@ -3,5 +3,7 @@
 
 #include "src/score_rank.h"
 
+// Can the file be made? Asked before the work begins. Errors: USAGE, NO_MEMORY.
+enum status summary_check(const char *path);
 // Errors: IO, NO_MEMORY.
 enum status summary_write(const char *path, const struct score_totals *totals, double seconds);

@@ -56,7 +56,8 @@ probe() { # a header
 }
 checked=0
 skipped=0
-for header in $(find ops pipeline src cuda tests -name '*.h'); do
+headers=$(find ops pipeline src cuda tests -name '*.h')
+for header in $headers; do
     needs=$(grep -hoE '^ *# *include +[<"](mpi\.h|cuda_runtime[^>]*|librdkafka/[^>]*|protobuf-c/[^>]*|proto/[^"]*)' \
         "$header" | sed 's/.*[<"]//')
     case $header in ops/cpu/simd*) continue ;; esac # one instruction set's share of simd.h each
