@@ -94,7 +94,7 @@ void transfer_drop_locked(struct transfer *transfer);
 void comm_break(struct comm *comm, int failure);
 
 // comm_thread.c
-void *comm_thread_run(void *argument); // the struct comm
+void *comm_thread_run(void *argument);                      // the struct comm
 void comm_link_failed(struct comm *comm, const char *what); // logs what
 
 // comm_mail.c: the control messages. True if anything moved.

@@ -44,9 +44,10 @@ static int64_t documents_looked_at(const struct plan *plan) {
 }
 
 enum status plan_pins_open(int32_t ranks, struct plan_pins *pins) {
-    int64_t *block = calloc(3 * (size_t)ranks, sizeof *block);
-    if (block == NULL) return FAIL(NO_MEMORY, "slots of %d ranks", ranks);
-    *pins = (struct plan_pins){block, block + ranks, block + 2 * ranks};
+    pins->now = calloc(3 * (size_t)ranks, sizeof *pins->now);
+    if (pins->now == NULL) return FAIL(NO_MEMORY, "slots of %d ranks", ranks);
+    pins->leaving = pins->now + ranks;
+    pins->left = pins->leaving + ranks;
     return STATUS_OK;
 }
 

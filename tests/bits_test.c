@@ -214,9 +214,12 @@ static void test_rows(void **state) {
     float *y = draw_many(&seed, COUNT * WIDTH);
     float *z = draw_many(&seed, COUNT * WIDTH);
     float *weight = draw_many(&seed, WIDTH);
-    float *out[ISAS_MOST][4] = {{NULL}};
+    float *out[ISAS_MOST][4];
     (void)state;
-    assert_true(isas > 0);
+    if (isas == 0) {
+        fail_msg("there is no instruction set");
+        return;
+    }
     for (size_t i = 0; i < isas; i++) {
         struct backend *backend = open_backend(isa[i], (int64_t)i + 1);
         struct matrix made[4];

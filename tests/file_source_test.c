@@ -1,115 +1,11 @@
-// Files as records: the documents, their cuts, and everything that can be wrong with a file.
+// Files as records: the documents, their cuts, and which group reads which.
 
-#include "pipeline/file_source.h"
-
-#include "ops/base/clock.h"
-#include "tests/temp_folder.h"
+#include "tests/file_source_case.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-// clang-format off
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-// clang-format on
-
-struct fixture {
-    struct temp_folder folder;
-    struct inputs inputs;
-    struct tokenizer *tokenizer;
-    struct file_source_settings settings;
-    struct source *source;
-};
-
-static int set_up(void **state) {
-    struct fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    temp_folder_make(&f->folder);
-    assert_int_equal(byte_tokenizer_open(&f->tokenizer), STATUS_OK);
-    f->settings.shard.tokenizer = f->tokenizer;
-    f->settings.shard.max_line = 1 << 20;
-    *state = f;
-    return 0;
-}
-
-static void close_source(struct fixture *f) {
-    if (f->source != NULL) assert_int_equal(f->source->table->close(f->source), STATUS_OK);
-    f->source = NULL;
-    inputs_free(&f->inputs);
-}
-
-static int tear_down(void **state) {
-    struct fixture *f = *state;
-    close_source(f);
-    f->tokenizer->close(f->tokenizer);
-    temp_folder_remove(&f->folder);
-    free(f);
-    return 0;
-}
-
-static void open_source(struct fixture *f, const char *input) {
-    close_source(f);
-    assert_int_equal(inputs_expand(input, &f->inputs), STATUS_OK);
-    assert_int_equal(file_source_open(&f->inputs, &f->settings, &f->source), STATUS_OK);
-}
-
-static struct record *next(struct fixture *f) {
-    struct record *record = NULL;
-    assert_int_equal(f->source->table->next(f->source, 10000, &record), STATUS_OK);
-    assert_non_null(record);
-    return record;
-}
-
-static void expect_end(struct fixture *f) {
-    struct record *record = NULL;
-    assert_int_equal(f->source->table->next(f->source, 10000, &record), STATUS_END);
-    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_END);
-}
-
-static void expect_partition_end(struct fixture *f, int32_t partition) {
-    struct record *record = next(f);
-    assert_int_equal(record->kind, RECORD_PARTITION_END);
-    assert_int_equal(record->partition, partition);
-    record_free(record);
-}
-
-static bool is_text(const char *bytes, size_t count, const char *text) {
-    return count == strlen(text) && memcmp(bytes, text, count) == 0;
-}
-
-// A document of one record whose tokens are these bytes.
-static void expect_document(struct fixture *f, int64_t offset, const char *id, const char *text) {
-    struct record *record = next(f);
-    if (record->kind == RECORD_FAULT) fail_msg("%s", record->fault);
-    assert_int_equal(record->kind, RECORD_TOKENS);
-    assert_true(is_text(record->id, record->id_bytes, id));
-    assert_int_equal(record->offset, offset);
-    assert_int_equal(record->serial, offset + 1);
-    assert_int_equal(record->first, 0);
-    assert_int_equal(record->tokens, strlen(text));
-    assert_int_equal(record->text_bytes, strlen(text));
-    for (int64_t i = 0; i < record->tokens; i++) {
-        assert_int_equal(record->token[i], (unsigned char)text[i]);
-    }
-    assert_true(record->last);
-    record_free(record);
-}
-
-static void expect_fault(struct fixture *f, int64_t offset, const char *first, const char *second) {
-    struct record *record = next(f);
-    assert_int_equal(record->kind, RECORD_FAULT);
-    if (strstr(record->fault, first) == NULL || strstr(record->fault, second) == NULL) {
-        fail_msg("\"%s\" does not say \"%s\" and \"%s\"", record->fault, first, second);
-    }
-    assert_int_equal(record->offset, offset);
-    assert_true(record->serial != 0);
-    record_free(record);
-}
 
 static void jsonl_lines(void **state) {
     struct fixture *f = *state;
@@ -127,45 +23,6 @@ static void jsonl_lines(void **state) {
     assert_true(is_text(record->attributes, record->attributes_bytes, "\"x\":1"));
     assert_int_equal(record->text_bytes, 2);
     record_free(record);
-    expect_partition_end(f, 0);
-    expect_end(f);
-}
-
-static void hostile_lines(void **state) {
-    struct fixture *f = *state;
-    char *lines = malloc(4 << 20);
-    assert_non_null(lines);
-    size_t at = 0;
-    f->settings.shard.max_line = 100000;
-    // One byte too long, just short enough, far too long, cut off with a NUL, too long at the end.
-    const size_t sizes[] = {100001, 100000, 1500000};
-    for (int i = 0; i < 3; i++) {
-        memset(lines + at, 'x', sizes[i]);
-        memcpy(lines + at, "{\"text\":\"", 9);
-        memcpy(lines + at + sizes[i] - 2, "\"}\n", 3);
-        at += sizes[i] + 1;
-    }
-    memcpy(lines + at, "{\"text\":\"a\0b\"}\n{\"text\":\"ok\"}\n", 30);
-    at += 30;
-    memset(lines + at, '[', 300000);
-    at += 300000;
-    open_source(f, temp_file(&f->folder, "h.jsonl", lines, at));
-    free(lines);
-    expect_fault(f, 0, "h.jsonl:1: ", "longer than 100000");
-    int64_t tokens = 0;
-    for (bool last = false; !last;) {
-        struct record *record = next(f);
-        assert_int_equal(record->offset, 1);
-        assert_int_equal(record->first, tokens);
-        tokens += record->tokens;
-        last = record->last;
-        record_free(record);
-    }
-    assert_int_equal(tokens, 100000 - 11);
-    expect_fault(f, 2, "h.jsonl:3: ", "longer than 100000");
-    expect_fault(f, 3, "h.jsonl:4: ", "control character");
-    expect_document(f, 4, "h.jsonl:5", "ok");
-    expect_fault(f, 5, "h.jsonl:6: ", "longer than 100000");
     expect_partition_end(f, 0);
     expect_end(f);
 }
@@ -262,48 +119,6 @@ static void text_is_any_bytes(void **state) {
     record_free(record);
 }
 
-static void wrong_raw_files(void **state) {
-    struct fixture *f = *state;
-    open_source(f, temp_file(&f->folder, "odd.u16", "abcde", 5));
-    expect_fault(f, 0, "odd.u16", "cut off: 1 bytes of 2");
-    expect_partition_end(f, 0);
-    open_source(f, temp_file(&f->folder, "odd.u32", "abcdefg", 7));
-    expect_fault(f, 0, "odd.u32", "cut off: 3 bytes of 4");
-    expect_partition_end(f, 0);
-    f->settings.shard.record_tokens = 1;
-    open_source(f, temp_file(&f->folder, "big.u32", "\1\0\0\0\0\0\0\x80", 8));
-    record_free(next(f));
-    struct record *fault = next(f);
-    assert_int_equal(fault->kind, RECORD_FAULT);
-    assert_int_equal(fault->serial, 1); // of the document that has begun
-    assert_true(is_text(fault->id, fault->id_bytes, "big.u32"));
-    assert_non_null(strstr(fault->fault, "token 1 is larger"));
-    record_free(fault);
-    expect_partition_end(f, 0);
-    expect_end(f);
-}
-
-static void wrong_inputs(void **state) {
-    struct fixture *f = *state;
-    struct inputs none;
-    struct source *source = NULL;
-    assert_int_equal(inputs_expand(temp_name(&f->folder, "absent"), &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand(temp_name(&f->folder, "no*match"), &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // empty
-    assert_int_equal(inputs_expand("", &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand("@/nowhere/at/all", &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand(temp_text(&f->folder, "a.jsonl.gz", "x"), &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // holds a packed file
-    assert_int_equal(inputs_expand(temp_text(&f->folder, "b.zst", "x"), &none), STATUS_USAGE);
-
-    f->settings.shard.tokenizer = NULL;
-    assert_int_equal(inputs_expand(temp_text(&f->folder, "t.txt", "x"), &f->inputs), STATUS_OK);
-    assert_int_equal(file_source_open(&f->inputs, &f->settings, &source), STATUS_USAGE);
-    open_source(f, temp_text(&f->folder, "t.jsonl", "{\"text\":\"x\"}"));
-    struct record *record = NULL;
-    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_USAGE);
-}
-
 static void names_of_inputs(void **state) {
     struct fixture *f = *state;
     char path[1100];
@@ -340,57 +155,6 @@ static void names_of_inputs(void **state) {
     assert_string_equal(f->inputs.input[0].name, "b.jsonl");
     assert_int_equal(f->inputs.input[1].bytes, -1);
     assert_string_equal(f->inputs.input[2].name, "a.txt");
-}
-
-static void missing_among_others(void **state) {
-    struct fixture *f = *state;
-    char path[1100];
-    temp_text(&f->folder, "a.txt", "x");
-    snprintf(path, sizeof path, "%s/absent.jsonl\n%s/a.txt\n", f->folder.path, f->folder.path);
-    temp_text(&f->folder, "list", path);
-    snprintf(path, sizeof path, "@%s/list", f->folder.path);
-    open_source(f, path);
-    expect_fault(f, 0, "absent.jsonl", "cannot be read");
-    expect_partition_end(f, 0);
-    assert_true(f->inputs.input[0].unreadable);
-    expect_document(f, 0, "a.txt", "x");
-    expect_partition_end(f, 1);
-    assert_false(f->inputs.input[1].unreadable);
-    expect_end(f);
-
-    // Alone it ends the run.
-    open_source(f, temp_text(&f->folder, "alone.txt", "x"));
-    unlink(f->folder.name);
-    struct record *record = NULL;
-    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_IO);
-}
-
-static void shrinking_files(void **state) {
-    struct fixture *f = *state;
-    char path[600];
-    char *text = calloc(1, 3000000);
-    assert_non_null(text);
-    temp_file(&f->folder, "s.txt", text, 3000000);
-    free(text);
-    snprintf(path, sizeof path, "%s", f->folder.name);
-    temp_text(&f->folder, "t.txt", "t");
-    open_source(f, f->folder.path);
-    record_free(next(f));
-    assert_int_equal(truncate(path, 1000000), 0);
-    struct record *record = next(f);
-    while (record->kind == RECORD_TOKENS) {
-        assert_false(record->last);
-        record_free(record);
-        record = next(f);
-    }
-    assert_int_equal(record->kind, RECORD_FAULT);
-    assert_int_equal(record->serial, 1);
-    assert_true(is_text(record->id, record->id_bytes, "s.txt"));
-    record_free(record);
-    expect_partition_end(f, 0);
-    expect_document(f, 0, "t.txt", "t");
-    expect_partition_end(f, 1);
-    expect_end(f);
 }
 
 // 200 shards over groups: each shard in one group, the loads even, the order that of the names.
@@ -562,20 +326,13 @@ static void formats(void **state) {
     assert_int_equal(file_format_parse("csv", &format), STATUS_USAGE);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(memory_is_bounded), // first: the peak is the process's
         TEST(jsonl_lines),
-        TEST(hostile_lines),
         TEST(cuts),
         TEST(text_is_any_bytes),
-        TEST(wrong_raw_files),
-        TEST(wrong_inputs),
         TEST(names_of_inputs),
-        TEST(missing_among_others),
-        TEST(shrinking_files),
         TEST(groups),
         TEST(limit),
         TEST(pipes),

@@ -36,12 +36,12 @@ static void check_result(const struct jsonl_document *document) {
     bytes_free(&out);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct jsonl jsonl;
     struct jsonl_document document;
     // A line holds no line end; what follows one is another line's.
-    const uint8_t *end = bytes == 0 ? NULL : memchr(data, '\n', bytes);
-    size_t length = end == NULL ? bytes : (size_t)(end - data);
+    const uint8_t *end = size == 0 ? NULL : memchr(data, '\n', size);
+    size_t length = end == NULL ? size : (size_t)(end - data);
     char *line = malloc(length > 0 ? length : 1);
     if (line == NULL) return 0;
     if (length > 0) memcpy(line, data, length);

@@ -1,0 +1,53 @@
+#pragma once
+// What the leader's two files share: leader.c, the loop from records to cuts, and leader_steps.c, the
+// steps between.
+
+#include "pipeline/leader.h"
+
+// A step on its way: which documents its rows belong to, and what has come back.
+struct flight {
+    uint64_t number;
+    struct document **documents; // [span_count], as the plan's spans
+    struct plan_span *spans;
+    int64_t span_count;
+    size_t documents_room, spans_room;
+    struct message *answers; // [ranks]
+    int32_t answered;
+};
+
+// An offset that may be committed once `handed_over` results are safe.
+struct pending_cut {
+    int32_t partition;
+    int64_t offset, handed_over;
+};
+
+struct leader {
+    const struct leader_settings *settings;
+    struct comm *comm;
+    struct source *source;
+    struct sink *sink;
+    struct reader *reader;
+    struct documents documents;
+    struct leader_counts *counts;
+
+    struct plan plan;
+    struct plan_pins pins;
+    struct plan_document *waiting; // the front of the ready queue, as the planner sees it
+    struct document **candidates;  // the same, as documents
+    size_t waiting_room, candidates_room;
+    struct document **served;
+    size_t served_room;
+
+    struct flight flights[STEPS_AHEAD];
+    uint64_t sent, landed; // steps
+    struct pending_cut *cuts;
+    size_t cut_count, cut_room;
+    bool input_ended, stopped;
+    int64_t next_commit_ms, next_progress_ms, first_step_ns;
+};
+
+// Plan and send the next step, if there is one to send. Sets *busy when it did.
+enum status leader_send_next(struct leader *leader, bool *busy);
+// Take the ranks' answers, waiting so long for the first; steps all answered land: their NLLs go to
+// the documents. Sets *busy when there were any.
+enum status leader_take_answers(struct leader *leader, int32_t timeout_ms, bool *busy);

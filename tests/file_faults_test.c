@@ -1,0 +1,143 @@
+// Everything that can be wrong with a file of documents: faults at their place, and the rest is read.
+
+#include "tests/file_source_case.h"
+
+static void hostile_lines(void **state) {
+    struct fixture *f = *state;
+    char *lines = malloc(4 << 20);
+    assert_non_null(lines);
+    size_t at = 0;
+    f->settings.shard.max_line = 100000;
+    // One byte too long, just short enough, far too long, cut off with a NUL, too long at the end.
+    const size_t sizes[] = {100001, 100000, 1500000};
+    for (int i = 0; i < 3; i++) {
+        memset(lines + at, 'x', sizes[i]);
+        memcpy(lines + at, "{\"text\":\"", 9);
+        memcpy(lines + at + sizes[i] - 2, "\"}\n", 3);
+        at += sizes[i] + 1;
+    }
+    memcpy(lines + at, "{\"text\":\"a\0b\"}\n{\"text\":\"ok\"}\n", 30);
+    at += 30;
+    memset(lines + at, '[', 300000);
+    at += 300000;
+    open_source(f, temp_file(&f->folder, "h.jsonl", lines, at));
+    free(lines);
+    expect_fault(f, 0, "h.jsonl:1: ", "longer than 100000");
+    int64_t tokens = 0;
+    for (bool last = false; !last;) {
+        struct record *record = next(f);
+        assert_int_equal(record->offset, 1);
+        assert_int_equal(record->first, tokens);
+        tokens += record->tokens;
+        last = record->last;
+        record_free(record);
+    }
+    assert_int_equal(tokens, 100000 - 11);
+    expect_fault(f, 2, "h.jsonl:3: ", "longer than 100000");
+    expect_fault(f, 3, "h.jsonl:4: ", "control character");
+    expect_document(f, 4, "h.jsonl:5", "ok");
+    expect_fault(f, 5, "h.jsonl:6: ", "longer than 100000");
+    expect_partition_end(f, 0);
+    expect_end(f);
+}
+
+static void wrong_raw_files(void **state) {
+    struct fixture *f = *state;
+    open_source(f, temp_file(&f->folder, "odd.u16", "abcde", 5));
+    expect_fault(f, 0, "odd.u16", "cut off: 1 bytes of 2");
+    expect_partition_end(f, 0);
+    open_source(f, temp_file(&f->folder, "odd.u32", "abcdefg", 7));
+    expect_fault(f, 0, "odd.u32", "cut off: 3 bytes of 4");
+    expect_partition_end(f, 0);
+    f->settings.shard.record_tokens = 1;
+    open_source(f, temp_file(&f->folder, "big.u32", "\1\0\0\0\0\0\0\x80", 8));
+    record_free(next(f));
+    struct record *fault = next(f);
+    assert_int_equal(fault->kind, RECORD_FAULT);
+    assert_int_equal(fault->serial, 1); // of the document that has begun
+    assert_true(is_text(fault->id, fault->id_bytes, "big.u32"));
+    assert_non_null(strstr(fault->fault, "token 1 is larger"));
+    record_free(fault);
+    expect_partition_end(f, 0);
+    expect_end(f);
+}
+
+static void wrong_inputs(void **state) {
+    struct fixture *f = *state;
+    struct inputs none;
+    struct source *source = NULL;
+    assert_int_equal(inputs_expand(temp_name(&f->folder, "absent"), &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(temp_name(&f->folder, "no*match"), &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // empty
+    assert_int_equal(inputs_expand("", &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand("@/nowhere/at/all", &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "a.jsonl.gz", "x"), &none), STATUS_USAGE);
+    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // holds a packed file
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "b.zst", "x"), &none), STATUS_USAGE);
+
+    f->settings.shard.tokenizer = NULL;
+    assert_int_equal(inputs_expand(temp_text(&f->folder, "t.txt", "x"), &f->inputs), STATUS_OK);
+    assert_int_equal(file_source_open(&f->inputs, &f->settings, &source), STATUS_USAGE);
+    open_source(f, temp_text(&f->folder, "t.jsonl", "{\"text\":\"x\"}"));
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_USAGE);
+}
+
+static void missing_among_others(void **state) {
+    struct fixture *f = *state;
+    char path[1100];
+    temp_text(&f->folder, "a.txt", "x");
+    snprintf(path, sizeof path, "%s/absent.jsonl\n%s/a.txt\n", f->folder.path, f->folder.path);
+    temp_text(&f->folder, "list", path);
+    snprintf(path, sizeof path, "@%s/list", f->folder.path);
+    open_source(f, path);
+    expect_fault(f, 0, "absent.jsonl", "cannot be read");
+    expect_partition_end(f, 0);
+    assert_true(f->inputs.input[0].unreadable);
+    expect_document(f, 0, "a.txt", "x");
+    expect_partition_end(f, 1);
+    assert_false(f->inputs.input[1].unreadable);
+    expect_end(f);
+
+    // Alone it ends the run.
+    open_source(f, temp_text(&f->folder, "alone.txt", "x"));
+    unlink(f->folder.name);
+    struct record *record = NULL;
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_IO);
+}
+
+static void shrinking_files(void **state) {
+    struct fixture *f = *state;
+    char path[600];
+    char *text = calloc(1, 3000000);
+    assert_non_null(text);
+    temp_file(&f->folder, "s.txt", text, 3000000);
+    free(text);
+    snprintf(path, sizeof path, "%s", f->folder.name);
+    temp_text(&f->folder, "t.txt", "t");
+    open_source(f, f->folder.path);
+    record_free(next(f));
+    assert_int_equal(truncate(path, 1000000), 0);
+    struct record *record = next(f);
+    while (record->kind == RECORD_TOKENS) {
+        assert_false(record->last);
+        record_free(record);
+        record = next(f);
+    }
+    assert_int_equal(record->kind, RECORD_FAULT);
+    assert_int_equal(record->serial, 1);
+    assert_true(is_text(record->id, record->id_bytes, "s.txt"));
+    record_free(record);
+    expect_partition_end(f, 0);
+    expect_document(f, 0, "t.txt", "t");
+    expect_partition_end(f, 1);
+    expect_end(f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(hostile_lines),        TEST(wrong_raw_files), TEST(wrong_inputs),
+        TEST(missing_among_others), TEST(shrinking_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
