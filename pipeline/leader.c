@@ -102,16 +102,20 @@ static enum status turn(struct leader *l, bool *done) {
     bool busy = false;
     if (l->settings->stop != NULL && l->settings->stop() && !l->stopped) {
         l->stopped = true;
-        LOG(INFO, "stopping: finishing what is begun");
+        LOG(INFO, "stopping: finishing the steps that are under way");
         reader_stop(l->reader);
     }
-    TRY(take_in(l, 0, &busy));
-    TRY(leader_send_next(l, &busy));
+    if (!l->stopped) {
+        TRY(take_in(l, 0, &busy));
+        TRY(leader_send_next(l, &busy));
+    }
     TRY(leader_take_answers(l, 0, &busy));
     TRY(documents_emit(&l->documents, l->sink));
     TRY(keep_cuts(l));
     tell_progress(l, false);
-    *done = l->input_ended && l->sent == l->landed && l->documents.ready_documents == 0;
+    // what waits for a step when a stop comes is read again by the next run
+    *done = l->sent == l->landed &&
+            (l->stopped || (l->input_ended && l->documents.ready_documents == 0));
     if (busy || *done) return STATUS_OK;
     // nap where the next thing will come from
     if (l->sent > l->landed) return leader_take_answers(l, IDLE_MS, &busy);

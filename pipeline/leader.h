@@ -17,7 +17,7 @@ struct leader_settings {
     int64_t queue_tokens; // ready tokens above which no record is taken in
     int64_t slots;        // of every rank, which steps must do with
     int64_t commit_interval_ms;
-    bool (*stop)(void); // a signal asked to stop: take in nothing more, finish, STOPPED
+    bool (*stop)(void); // a signal asked to stop: no new step, commit what is done, STOPPED
     // Told about once a second and at the end; may be NULL.
     void (*progress)(void *listener, const struct documents_counts *counts,
                      const struct source_progress *source);

@@ -46,6 +46,13 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
                                     .topic_in = topic_of(settings->input) != NULL,
                                     .topic_out = topic_of(settings->output) != NULL};
     TRY(check_topics(settings, endpoints->topic_in || endpoints->topic_out));
+    if (endpoints->topic_in && settings->limit > 0) {
+        return FAIL(USAGE, "--limit is for files; a topic is read to the end that --until gives");
+    }
+    if (endpoints->topic_in && endpoints->topic_out &&
+        strcmp(settings->input, settings->output) == 0) {
+        return FAIL(USAGE, "input and output are the same topic, %s", topic_of(settings->input));
+    }
     if (settings->resume && (endpoints->topic_in || endpoints->topic_out)) {
         return FAIL(USAGE, "--resume is for files; a topic goes on where its offsets are");
     }
@@ -85,13 +92,18 @@ enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t voca
     if (name == NULL && vocab_size == 256) name = "byte";
     if (name == NULL) {
         if (!has_text(endpoints, &text)) return STATUS_OK;
-        return FAIL(MISMATCH,
-                    "the input is text, and a vocabulary of %d needs --tokenizer; token ids "
-                    "(JSONL \"tokens\", .u16, .u32) need none",
-                    vocab_size);
+        return FAIL(
+            MISMATCH,
+            "the input is text, and this version has no tokenizer for a vocabulary of %d "
+            "(only byte, for models of bytes); give token ids: JSONL \"tokens\", .u16, .u32",
+            vocab_size);
     }
     if (strcmp(name, "byte") != 0) {
         return FAIL(USAGE, "--tokenizer %s is not known; this version has: byte", name);
+    }
+    if (vocab_size > 1024) {
+        LOG(WARN, "--tokenizer byte: a token a byte, for a model of %d tokens; is it one of bytes?",
+            vocab_size);
     }
     TRY(byte_tokenizer_open(&endpoints->tokenizer));
     if (endpoints->tokenizer->vocab_size > vocab_size) {

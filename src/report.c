@@ -133,7 +133,7 @@ static void describe(struct report *report, int64_t now_ms, const struct documen
     if (progress != NULL && progress->total > 0) {
         const double share = (double)progress->done / (double)progress->total;
         const double flow = seconds > 0.0 ? (double)(now.done - from.done) / seconds : 0.0;
-        at += (size_t)snprintf(more + at, sizeof more - at, ", %.0f%%",
+        at += (size_t)snprintf(more + at, sizeof more - at, ", read %.0f%%",
                                100.0 * (share < 1.0 ? share : 1.0));
         if (flow > 0.0 && progress->done < progress->total) {
             const double left = (double)(progress->total - progress->done) / flow;

@@ -226,7 +226,11 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     TRY(open_model(run));
     TRY(agree(run));
     if (settings->dry_run) {
-        if (speaks(run)) LOG(INFO, "dry run: model, input and output are in order");
+        if (speaks(run)) {
+            LOG(INFO, "dry run: model, input and output are in order%s",
+                run->endpoints.topic_in || run->endpoints.topic_out ? "; brokers were not asked"
+                                                                    : "");
+        }
         return STATUS_OK;
     }
     if (leads_group(run)) {
@@ -240,6 +244,12 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     TRY(endpoints_close(&run->endpoints));
     TRY(gather_totals(run, exit_code, totals));
     judge(settings, totals);
+    if (speaks(run) && run->endpoints.topic_in && totals->exit_code == 0 &&
+        totals->documents.rows == 0 && totals->documents.open == 0) {
+        LOG(INFO,
+            "nothing new: job %s has read this topic to its end; another --job reads it again",
+            settings->job);
+    }
     return speaks(run) ? report_close(&run->report, totals) : STATUS_OK;
 }
 

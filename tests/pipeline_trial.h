@@ -24,7 +24,8 @@
 #include <cmocka.h>
 // clang-format on
 
-enum { DOCUMENTS_MOST = 400, RANKS_MOST = 8, VOCABULARY = 251 };
+enum { DOCUMENTS_MOST = 400, RANKS_MOST = 8, VOCABULARY = 251, RECORDS_MOST = 1 << 18 };
+enum { UNCONFIRMED = 7 }; // results that a sink still has on their way while it is open
 
 // What comes in: documents of random tokens, cut into random records, interleaved.
 struct flow {
@@ -35,14 +36,19 @@ struct flow {
     int64_t length[DOCUMENTS_MOST], given[DOCUMENTS_MOST];
     int32_t *token[DOCUMENTS_MOST];
     bool begun[DOCUMENTS_MOST], ended[DOCUMENTS_MOST];
+    int32_t *owner; // [RECORDS_MOST] documents of the records given
     int64_t offset, committed;
-    bool endless; // never ends: the stop has to come from outside
-    bool even;    // whoever has been given least is next, and records are whole
+    const struct catch *caught;
+    int64_t too_early; // records committed before their documents' results were safe
+    bool endless;      // never ends: the stop has to come from outside
+    bool even;         // whoever has been given least is next, and records are whole
 };
 
 struct catch { // what came out
     struct sink base;
     int32_t scores[DOCUMENTS_MOST];
+    int64_t place[DOCUMENTS_MOST]; // in the order in which they came, from 1 on
+    int64_t confirmed;
     double nll[DOCUMENTS_MOST];
     int64_t scored[DOCUMENTS_MOST];
     int64_t count;
@@ -105,6 +111,8 @@ static inline enum status flow_next(struct source *base, int32_t timeout_ms,
         memcpy(record_tokens(*record), flow->token[i] + flow->given[i], (size_t)count * 4);
     }
     (*record)->first = flow->given[i];
+    if (flow->offset == RECORDS_MOST) return FAIL(UNEXPECTED, "more records than are counted");
+    flow->owner[flow->offset] = i;
     (*record)->offset = flow->offset++;
     (*record)->text_bytes = -1;
     flow->begun[i] = true;
@@ -116,9 +124,14 @@ static inline enum status flow_next(struct source *base, int32_t timeout_ms,
 
 static inline enum status flow_commit(struct source *base, int32_t partition, int64_t offset,
                                       const char *blob) {
+    struct flow *flow = (struct flow *)base;
     (void)partition;
     (void)blob;
-    ((struct flow *)base)->committed = offset;
+    for (int64_t at = flow->committed < 0 ? 0 : flow->committed; at < offset; at++) {
+        const int64_t place = flow->caught->place[flow->owner[at]];
+        if (place == 0 || place > flow->caught->confirmed) flow->too_early++;
+    }
+    flow->committed = offset;
     return STATUS_OK;
 }
 
@@ -138,17 +151,20 @@ static inline enum status catch_score(struct sink *base, const struct document_s
     caught->scores[i]++;
     caught->nll[i] = score->nll;
     caught->scored[i] = score->scored;
-    caught->count++;
+    caught->place[i] = ++caught->count;
     return STATUS_OK;
 }
 
 static inline enum status catch_confirmed(struct sink *base, int64_t *count) {
-    *count = ((struct catch *)base)->count;
+    struct catch *caught = (struct catch *)base;
+    if (caught->count > UNCONFIRMED) caught->confirmed = caught->count - UNCONFIRMED;
+    *count = caught->confirmed;
     return STATUS_OK;
 }
 
 static inline enum status catch_close(struct sink *base, bool complete) {
     struct catch *caught = (struct catch *)base;
+    if (complete) caught->confirmed = caught->count;
     caught->closed = true;
     caught->complete = complete;
     return STATUS_OK;
@@ -234,7 +250,9 @@ static inline void make_flow(const struct trial *trial, struct flow *flow) {
                           .open_most = trial->open_most,
                           .record_most = trial->record_most,
                           .even = trial->even,
+                          .owner = malloc(RECORDS_MOST * sizeof *flow->owner),
                           .committed = -1};
+    assert_non_null(flow->owner);
     for (int32_t i = 0; i < flow->documents; i++) {
         int64_t most = trial->length_most;
         if (!trial->few_long) {
@@ -255,6 +273,7 @@ static inline void free_flow(struct flow *flow) {
     for (int32_t i = 0; i < flow->documents; i++) {
         free(flow->token[i]);
     }
+    free(flow->owner);
     free(flow);
 }
 
@@ -289,6 +308,7 @@ static inline void run_trial(const struct trial *trial, struct pipeline_settings
                              struct flow *flow, struct catch *caught, struct rank_run *runs) {
     struct link *links[RANKS_MOST];
     *caught = (struct catch){.base = {&catch_table}};
+    flow->caught = caught;
     assert_int_equal(loopback_links_open(trial->ranks, &trial->links, links), STATUS_OK);
     alarm(240);
     for (int32_t r = 0; r < trial->ranks; r++) {
@@ -322,6 +342,7 @@ static inline struct leader_counts expect_exact(const struct trial *trial) {
     }
     assert_true(caught->closed && caught->complete);
     assert_int_equal(flow->committed, flow->offset); // everything is done, so everything is kept
+    assert_int_equal(flow->too_early, 0);
     check_scores(flow, caught);
     if (trial->tight) assert_true(runs[0].counts.slots.spills > 0);
     const struct leader_counts counts = runs[0].counts.leader;

@@ -7,151 +7,24 @@ pipeline/README.md, "Memory". The in-memory broker keeps 5 MiB a partition, so w
 published while it is read, never further ahead than the broker can keep.
 """
 import json
-import os
 import pathlib
-import signal
 import subprocess
 import tempfile
-import threading
-import time
 import unittest
 
-from broker_run import record
-from failing import wait_until
-from harness import BUILD, HAVE_KAFKA, HAVE_MPI, PROGRAM, SLOW, Broker, RunTest, by_id, longscan, main, ranks, score, write_jsonl
+from harness import BUILD, HAVE_KAFKA, HAVE_MPI, SLOW, Broker, RunTest, by_id, main, score
+from watched import KIB, MIB, Job, Publisher, tokens_of, wide
 
-KIB, MIB = 1024, 1024 * 1024
-PATTERN = bytes((i * i + i // 7) % 251 for i in range(65521))  # repeats at no border of ours
 LONG = 100_000_000 if SLOW else 10_000_000
 OPEN = 50_000 if SLOW else 10_000
-CHUNK = 1024
-STEP = 4096  # --step-tokens, the default on CPUs
-# Of records that librdkafka reads ahead, and at most as much again of one fetch. With the smaller one
-# a document from a topic keeps to a tenth of the other's peak; but librdkafka before 2.2 sleeps for a
-# second whenever it has read that far.
+RECORD = 16384  # tokens of a long document's records
+# Of records that librdkafka reads ahead, and at most as much again of one fetch. The smaller one is a
+# small part of what the process needs anyway, but librdkafka before 2.2 sleeps for a second whenever
+# it has read that far.
 PREFETCH = 256 * KIB if SLOW else 2 * MIB
 OPEN_BYTES = 5 * KIB  # of an open document on the leader, beside its id, and its attributes if any
 HELD = 96 * MIB  # results that wait for their turn: 64 MiB, and half of it for the allocator
 STATE_BYTES = 128  # of its state on a rank, beside what --slots and --host-slots-bytes allow for
-
-
-def tokens_of(first, count):
-    """A document's tokens at [first, first + count), as a file of one byte a token has them."""
-    whole, start = PATTERN * (count // len(PATTERN) + 2), first % len(PATTERN)
-    return whole[start:start + count]
-
-
-def wide(data):
-    """The same, two bytes a token."""
-    both = bytearray(2 * len(data))
-    both[::2] = data
-    return bytes(both)
-
-
-class Job:
-    """`score` on two ranks in the background, and the peak of each."""
-
-    def __init__(self, test, *arguments):
-        self.folder = pathlib.Path(tempfile.mkdtemp(dir=test.folder))
-        self.output, self.summary_file = self.folder / "out.jsonl", self.folder / "summary.json"
-        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
-        front, back = ranks(2, HAVE_MPI)
-        environment = dict(os.environ, LONGSCAN_TEST_MARK=self.mark, LONGSCAN_MPIRUN_ARGS="-x LONGSCAN_TEST_MARK")
-        self.log = open(self.folder / "log", "w+b")
-        self.process = subprocess.Popen(
-            [str(part) for part in [PROGRAM, *front, "--model", test.model, *arguments, "--output", self.output,
-                                    "--summary", self.summary_file, "--threads", 1, "--no-progress", *back]],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log, env=environment)
-        test.addCleanup(self.end)
-        self.peaks, self.pids = {}, {}
-        self.read, self.lines = 0, 0  # of its output
-        self.watcher = threading.Thread(target=self.watch, daemon=True)
-        self.watcher.start()
-
-    def find(self):
-        """Process ids of the ranks, by rank."""
-        for entry in pathlib.Path("/proc").iterdir():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-                values = (entry / "environ").read_bytes().split(b"\0") if words[1:2] == [b"score"] else []
-            except OSError:
-                continue
-            if f"LONGSCAN_TEST_MARK={self.mark}".encode() in values:
-                own = [value for value in values if value.startswith(b"OMPI_COMM_WORLD_RANK=")]
-                self.pids[int(own[0].split(b"=")[1]) if own else 0] = int(entry.name)
-
-    def watch(self):
-        while self.process.poll() is None:
-            if len(self.pids) < (2 if HAVE_MPI else 1):
-                self.find()
-            for rank, pid in self.pids.items():
-                try:
-                    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-                    self.peaks[rank] = int(status.split("VmHWM:")[1].split()[0]) * KIB
-                except (OSError, IndexError):
-                    pass  # it has ended; the kernel's mark only rises, so the last one read will do
-            time.sleep(0.01)
-
-    def said(self):
-        self.log.flush()
-        return (self.folder / "log").read_text()[-4000:]
-
-    def finished(self, code=0):
-        """Its summary. Waits for the end; a wrong exit code fails with what it said."""
-        got = self.process.wait(600)
-        self.watcher.join()
-        if got != code:
-            raise AssertionError(f"exit code {got}, expected {code}\n{self.said()}")
-        return json.loads(self.summary_file.read_text())
-
-    def stopped(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.finished(code=143)
-
-    def wait_for_lines(self, count):
-        """Until so many results are written. They are, each commit interval."""
-        partial = self.output.with_name("out.jsonl.partial")
-
-        def there():
-            if self.process.poll() is not None:
-                raise AssertionError(f"ended with {self.process.returncode}\n{self.said()}")
-            if partial.exists():
-                with open(partial, "rb") as file:
-                    file.seek(self.read)
-                    data = file.read()
-                self.read += len(data)
-                self.lines += data.count(b"\n")
-            return self.lines >= count
-        wait_until(there, 300, f"{count} results")
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
-        self.watcher.join()
-        self.log.close()
-
-
-class Publisher:
-    """Messages into a topic, as they are given."""
-
-    def __init__(self, broker, topic):
-        self.process = subprocess.Popen([BUILD / "raw_publish", broker.address, topic], stdin=subprocess.PIPE)
-
-    def __enter__(self):
-        return self
-
-    def send(self, name, first, data, last):
-        key, value = record(name, wide(data), first=first, last=last)
-        self.process.stdin.write(f"{key} {value.hex()}\n".encode())
-
-    def flush(self):
-        self.process.stdin.flush()
-
-    def __exit__(self, kind, *_):
-        self.process.stdin.close()
-        if self.process.wait(60) != 0 and kind is None:
-            raise AssertionError("messages were not published")
 
 
 def mib(peaks):
@@ -229,10 +102,10 @@ class Bounds(RunTest):
         of two tokens: its result says that the burst has been read."""
         markers, room = 0, burst
         with Broker(partitions=1, topics=["t"]) as broker, Publisher(broker, "t") as publisher:
-            job = self.job_on(broker, "--follow")
+            job = self.job_on(broker, "--follow", "--queue-tokens", 4 * RECORD)
             for index, length in enumerate(lengths):
-                for first in range(0, length, 65536):
-                    count = min(65536, length - first)
+                for first in range(0, length, RECORD):
+                    count = min(RECORD, length - first)
                     ends = first + count == length
                     publisher.send(f"d{index}", first, tokens_of(first, count), ends)
                     room -= count
@@ -269,9 +142,11 @@ class Bounds(RunTest):
 
     def job_with_open(self, documents):
         """So many documents open at once, each with nearly a chunk of tokens that wait, then with a
-        state, then closed. Two results a partition tell that all of a round has been read."""
-        rounds, markers = ((0, 1000), (1000, 60), (1060, 30)), 64
-        with Broker(partitions=8, topics=["t"]) as broker, Publisher(broker, "t") as publisher:
+        state, then closed. Behind each round go short documents, some for each partition: their
+        results say that it has been read."""
+        rounds, partitions = ((0, 1000), (1000, 60), (1060, 30)), OPEN // 1250
+        markers = 16 * partitions
+        with Broker(partitions=partitions, topics=["t"]) as broker, Publisher(broker, "t") as publisher:
             job = self.job_on(broker, "--follow", "--host-slots-bytes", "256k", "--spill", self.folder)
             for turn, (first, count) in enumerate(rounds):
                 data, last = tokens_of(first, count), turn + 1 == len(rounds)
@@ -293,10 +168,10 @@ class Bounds(RunTest):
 
     @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
     def test_a_topic_with_open_documents(self):
-        few, many = self.job_with_open(OPEN // 10), self.job_with_open(OPEN)
-        more = OPEN - OPEN // 10
+        few, many = self.job_with_open(OPEN // 8), self.job_with_open(OPEN)
+        more = OPEN - OPEN // 8
         per_document = {rank: (many[rank] - few[rank]) / more for rank in many}
-        print(f"{OPEN:,} open documents: {mib(many)}, {OPEN // 10:,}: {mib(few)}, "
+        print(f"{OPEN:,} open documents: {mib(many)}, {OPEN // 8:,}: {mib(few)}, "
               f"{', '.join(f'{part:.0f}' for _, part in sorted(per_document.items()))} bytes each")
         bound = OPEN_BYTES + len(f"open{OPEN}") + STATE_BYTES
         self.assertLess(many[0] - few[0], more * bound + 2 * PREFETCH)
@@ -309,7 +184,7 @@ class Bounds(RunTest):
             with Publisher(broker, "t") as publisher:
                 for index in range(documents):
                     publisher.send(f"d{index}", 0, tokens_of(index, 1000), True)
-            job = self.job_on(broker)
+            job = self.job_on(broker, "--follow")
             job.wait_for_lines(3000)
             job.stopped()
         return job.peaks
