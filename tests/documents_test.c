@@ -388,6 +388,42 @@ static void the_dead_do_not_get_the_records_of_the_living(void **state) {
     free(sink);
 }
 
+// Ids are the same in two partitions, and the documents are not.
+static void partitions_share_nothing_but_names(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    const struct documents_settings settings = plain(false);
+    (void)state;
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    for (int32_t partition = 0; partition < 2; partition++) {
+        struct record *record = record_of("a", 0, 700 + 10 * partition, false);
+        record->partition = partition;
+        record->offset = 5 * partition;
+        assert_int_equal(documents_accept(&d, record), STATUS_OK);
+        record_free(record);
+    }
+    assert_int_equal(d.entries, 2);
+    struct record *record = record_of("a", 700, 50, true);
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    record_free(record);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 1);
+    assert_int_equal(sink->kept[0].tokens, 750);
+    assert_int_equal(partition_safe_offset(&d.partitions[1]), 5);
+    record = record_of("a", 710, 1, true); // known in the other partition as one that comes again
+    record->partition = 1;
+    record->offset = 6;
+    assert_int_equal(documents_accept(&d, record), STATUS_OK);
+    record_free(record);
+    run_ready(&d, &sink->base, 4096);
+    assert_int_equal(sink->count, 2);
+    assert_int_equal(sink->kept[1].tokens, 711);
+    assert_int_equal(partition_safe_offset(&d.partitions[1]), 7);
+    assert_int_equal(d.counts.duplicates, 0);
+    documents_close(&d);
+    free(sink);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_cut_gives_the_same_result),
@@ -403,6 +439,7 @@ int main(void) {
         cmocka_unit_test(a_cut_holds_at_the_oldest_open_document),
         cmocka_unit_test(a_partition_that_only_ends_is_safe_to_its_end),
         cmocka_unit_test(the_dead_do_not_get_the_records_of_the_living),
+        cmocka_unit_test(partitions_share_nothing_but_names),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);

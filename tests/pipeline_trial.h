@@ -201,6 +201,7 @@ struct rank_run {
     enum status status;
 };
 
+// A trial's bad rank has a backend that queues so many downloads and no more.
 static atomic_int downloads_left;
 static const struct backend_table *good_table;
 
