@@ -18,10 +18,10 @@ from watched import KIB, MIB, Job, Publisher, tokens_of, wide
 LONG = 100_000_000 if SLOW else 10_000_000
 OPEN = 50_000 if SLOW else 10_000
 RECORD = 16384  # tokens of a long document's records
-# Of records that librdkafka reads ahead, and at most as much again of one fetch. The smaller one is a
-# small part of what the process needs anyway, but librdkafka before 2.2 sleeps for a second whenever
-# it has read that far.
-PREFETCH = 256 * KIB if SLOW else 2 * MIB
+# What librdkafka reads ahead, and at most FETCH a partition beyond it. The smaller ones are a small part
+# of what the process needs anyway, but librdkafka before 2.2 sleeps for a second whenever it has read
+# that far.
+PREFETCH, FETCH = (256 * KIB, 64 * KIB) if SLOW else (2 * MIB, 2 * MIB)
 OPEN_BYTES = 5 * KIB  # of an open document on the leader, beside its id, and its attributes if any
 HELD = 96 * MIB  # results that wait for their turn: 64 MiB, and half of it for the allocator
 STATE_BYTES = 128  # of its state on a rank, beside what --slots and --host-slots-bytes allow for
@@ -95,14 +95,14 @@ class Bounds(RunTest):
     def job_on(self, broker, *arguments):
         return Job(self, *broker.topic("t"), "--commit-interval", "100ms",
                    "-X", f"queued.max.messages.kbytes={PREFETCH // KIB}",
-                   "-X", f"fetch.message.max.bytes={PREFETCH}", *arguments)
+                   "-X", f"fetch.message.max.bytes={FETCH}", *arguments)
 
     def job_on_documents(self, lengths, burst=2_000_000):
         """Documents one after another, published a burst at a time. Behind each burst goes a document
         of two tokens: its result says that the burst has been read."""
         markers, room = 0, burst
         with Broker(partitions=1, topics=["t"]) as broker, Publisher(broker, "t") as publisher:
-            job = self.job_on(broker, "--follow", "--queue-tokens", 4 * RECORD)
+            job = self.job_on(broker, "--follow", "--queue-tokens", RECORD)
             for index, length in enumerate(lengths):
                 for first in range(0, length, RECORD):
                     count = min(RECORD, length - first)

@@ -75,7 +75,7 @@ class Documents(FailureTest):
         self.assertEqual((result["id"], result["tokens"], result["scored"]), ("bytes.txt", 5, 4))
 
     def test_text_without_a_tokenizer(self):
-        self.refused(4, ["--tokenizer"], "--input", self.write("a.txt", "abc"))
+        self.refused(4, ["no tokenizer", "token ids"], "--input", self.write("a.txt", "abc"))
         self.refused(4, ["byte", str(VOCABULARY)], "--input", self.write("a.txt", "abc"), "--tokenizer", "byte")
         self.refused(2, ["in.jsonl", "--tokenizer"], "--input", self.write("in.jsonl", '{"id":"a","text":"b"}\n'))
 
