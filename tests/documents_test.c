@@ -175,10 +175,16 @@ static void a_higher_version_replaces_and_a_lower_one_is_dropped(void **state) {
     documents_take(&d, old, 1024, token, &lookahead); // on its way while it is replaced
     documents_requeue(&d, &old, 1);
     old->holder = 3;
-    struct record *newer = record_of("a", 0, 300, true);
+    struct record *newer = record_of("a", 0, 200, false);
     newer->version = 7;
     assert_int_equal(documents_accept(&d, newer), STATUS_OK);
-    newer->version = 6;
+    record_free(newer);
+    newer = record_of("a", 200, 100, true);
+    newer->version = 6; // fits, but is of another text
+    assert_int_equal(documents_accept(&d, newer), STATUS_OK);
+    newer->version = 7;
+    assert_int_equal(documents_accept(&d, newer), STATUS_OK);
+    newer->version = 6; // so is what comes behind the end
     assert_int_equal(documents_accept(&d, newer), STATUS_OK);
     record_free(newer);
     assert_int_equal(d.drop_count, 1);
@@ -188,7 +194,7 @@ static void a_higher_version_replaces_and_a_lower_one_is_dropped(void **state) {
     assert_int_equal(sink->count, 1);
     assert_int_equal(sink->kept[0].tokens, 300);
     assert_int_equal(d.counts.replaced, 1);
-    assert_int_equal(d.counts.duplicates, 1);
+    assert_int_equal(d.counts.duplicates, 2);
     assert_int_equal(d.entries, 0);
     documents_close(&d);
     free(sink);

@@ -103,6 +103,28 @@ static void many_states_at_once_take_several_steps(void **state) {
     }
 }
 
+// States of documents that are found bad must not stay where they lie.
+static void states_of_bad_documents_are_dropped(void **state) {
+    (void)state;
+    for (int32_t ranks = 1; ranks <= 4; ranks++) {
+        const struct trial trial = {
+            .ranks = ranks,
+            .links = {.delay_us = 50, .seed = 9},
+            .model = "toy:layers=2,layer_bytes=4096",
+            .step_tokens = 2048,
+            .documents = 60,
+            .open_most = 60,
+            .length_most = 9000,
+            .record_most = 1500,
+            .few_long = true,
+            .holes = true,
+            .seed = 13
+        };
+        const struct leader_counts counts = expect_exact(&trial);
+        assert_int_equal(counts.documents.bad[BAD_GAP], 20);
+    }
+}
+
 static void records_of_one_token_are_enough(void **state) {
     const struct trial trial = {
         .ranks = 2,
@@ -231,6 +253,7 @@ int main(void) {
         cmocka_unit_test(eight_ranks_and_states_of_4_mib_do_not_hang),
         cmocka_unit_test(many_open_documents_spill_their_states),
         cmocka_unit_test(many_states_at_once_take_several_steps),
+        cmocka_unit_test(states_of_bad_documents_are_dropped),
         cmocka_unit_test(records_of_one_token_are_enough),
         cmocka_unit_test(a_lost_rank_ends_all_others_with_142),
         cmocka_unit_test(a_step_that_fails_halfway_ends_all_ranks),

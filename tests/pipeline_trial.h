@@ -42,6 +42,7 @@ struct flow {
     int64_t too_early; // records committed before their documents' results were safe
     bool endless;      // never ends: the stop has to come from outside
     bool even;         // whoever has been given least is next, and records are whole
+    bool holes;        // every third document has a hole in its middle, and no end
 };
 
 struct catch { // what came out
@@ -64,6 +65,10 @@ static inline uint64_t draw(uint64_t *random) {
 
 static inline int64_t below(uint64_t *random, int64_t most) {
     return (int64_t)(draw(random) % (uint64_t)most);
+}
+
+static inline bool has_hole(const struct flow *flow, int32_t i) {
+    return flow->holes && i % 3 == 1;
 }
 
 static inline int32_t pick_even(const struct flow *flow) {
@@ -119,6 +124,11 @@ static inline enum status flow_next(struct source *base, int32_t timeout_ms,
     flow->given[i] += count;
     flow->ended[i] = flow->given[i] == flow->length[i] && !flow->endless;
     (*record)->last = flow->ended[i];
+    if (has_hole(flow, i) && flow->given[i] >= flow->length[i] / 2) {
+        (*record)->first++;
+        (*record)->last = false;
+        flow->ended[i] = true;
+    }
     return STATUS_OK;
 }
 
@@ -128,6 +138,7 @@ static inline enum status flow_commit(struct source *base, int32_t partition, in
     (void)partition;
     (void)blob;
     for (int64_t at = flow->committed < 0 ? 0 : flow->committed; at < offset; at++) {
+        if (has_hole(flow, flow->owner[at])) continue;
         const int64_t place = flow->caught->place[flow->owner[at]];
         if (place == 0 || place > flow->caught->confirmed) flow->too_early++;
     }
@@ -173,6 +184,12 @@ static inline enum status catch_close(struct sink *base, bool complete) {
 static const struct sink_table catch_table = {
     .name = "catch", .score = catch_score, .confirmed = catch_confirmed, .close = catch_close};
 
+struct liar {
+    int32_t rank;
+    void (*lie)(struct comm *comm, int how);
+    int how;
+};
+
 struct trial {
     int32_t ranks;
     struct loopback_settings links;
@@ -184,9 +201,11 @@ struct trial {
     int64_t length_most, record_most;
     bool few_long; // documents of length_most, not log-uniform ones
     bool even;     // documents go on in turn, by records of record_most
+    bool holes;    // every third document is bad, when its state lies somewhere already
     uint64_t seed;
-    int32_t lost_rank; // dies in the middle of it; 0: none
-    int32_t bad_rank;  // its model fails in the middle of a step; 0: none
+    int32_t lost_rank;       // dies in the middle of it; 0: none
+    int32_t bad_rank;        // its model fails in the middle of a step; 0: none
+    const struct liar *liar; // a rank that is not to be trusted; NULL: none
 };
 
 struct rank_run {
@@ -235,6 +254,12 @@ static inline void *run_rank(void *argument) {
         const struct comm_settings talking = {.peer_timeout_ms = 60000};
         run->status = comm_open(run->link, &talking, &comm);
         if (run->status == STATUS_OK) comm_close(comm, true);
+    } else if (trial->liar != NULL && trial->liar->rank == run->link->rank) {
+        const struct comm_settings talking = {.peer_timeout_ms = 30000};
+        struct comm *comm = NULL;
+        run->status = comm_open(run->link, &talking, &comm);
+        if (run->status == STATUS_OK) trial->liar->lie(comm, trial->liar->how);
+        comm_close(comm, true);
     } else {
         run->status = pipeline_run(run->settings, &rank, &run->counts, &run->exit_code);
     }
@@ -251,6 +276,7 @@ static inline void make_flow(const struct trial *trial, struct flow *flow) {
                           .open_most = trial->open_most,
                           .record_most = trial->record_most,
                           .even = trial->even,
+                          .holes = trial->holes,
                           .owner = malloc(RECORDS_MOST * sizeof *flow->owner),
                           .committed = -1};
     assert_non_null(flow->owner);
@@ -294,7 +320,8 @@ static inline struct pipeline_settings settings_of(const struct trial *trial, co
 static inline void check_scores(const struct flow *flow, const struct catch *caught) {
     for (int32_t i = 0; i < flow->documents; i++) {
         const int64_t length = flow->length[i];
-        assert_int_equal(caught->scores[i], 1);
+        assert_int_equal(caught->scores[i], has_hole(flow, i) ? 0 : 1);
+        if (has_hole(flow, i)) continue;
         assert_int_equal(caught->scored[i], length > 0 ? length - 1 : 0);
         const double expected = toy_expected_nll(flow->token[i], length, 1);
         if (caught->nll[i] != expected) {
@@ -340,6 +367,8 @@ static inline struct leader_counts expect_exact(const struct trial *trial) {
     for (int32_t r = 0; r < trial->ranks; r++) {
         assert_int_equal(runs[r].status, STATUS_OK);
         assert_int_equal(runs[r].exit_code, 0);
+        const struct slots_counts *slots = &runs[r].counts.slots;
+        assert_int_equal(slots->device + slots->host + slots->file, 0); // nobody needs any now
     }
     assert_true(caught->closed && caught->complete);
     assert_int_equal(flow->committed, flow->offset); // everything is done, so everything is kept

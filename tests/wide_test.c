@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #define ROWS        70
-#define WIDE_STRIDE INT64_C(40000000) // 63 rows, the most inside a tile, are more than 2^31 apart
+#define WIDE_STRIDE INT64_C(70000000) // so that 31 rows, of a tile or of a block, are 2^31 apart
 #define ISAS_MOST   8
 
 // Zeros. Where so much may not even be reserved, the test is skipped.
@@ -249,6 +249,9 @@ static void tiles_are_many(void **state) {
     const struct matrix y = {many.y.data + last * 16, ROWS, 16, 16};
     expect_equal(&y, &few.y);
     assert_memory_equal(far_out, out, (size_t)floats * sizeof(float));
+    // What lies before the second tile lies where it belongs, and not somewhere else twice.
+    assert_memory_equal(many.states + (last + 1) * floats, few.states + floats,
+                        (size_t)floats * sizeof(float));
 
     munmap(many.xbc.data, xbc_bytes);
     munmap(many.states, states_bytes);
