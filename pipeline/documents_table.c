@@ -25,7 +25,7 @@ struct document *documents_find(const struct documents *d, const struct record *
         *bucket_of(d, record->partition, record->serial, record->id, record->id_bytes);
     for (; at != NULL; at = at->next_in_bucket) {
         if (at->partition != record->partition || at->serial != record->serial) continue;
-        if (at->dead && at->closed) continue; // only waits for its answers
+        if (at->dead) continue;
         if (record->serial != 0) return at;
         if (at->id_bytes == record->id_bytes && memcmp(at->id, record->id, at->id_bytes) == 0) {
             return at;
@@ -63,14 +63,21 @@ enum status documents_open(struct documents *d, const struct documents_settings 
 }
 
 // Records come partition by partition or interleaved over few, so the search from the back is short.
+static struct partition_state *find_partition(const struct documents *d, int32_t index) {
+    for (size_t i = d->partition_count; i-- > d->partition_turn;) {
+        if (d->partitions[i].index == index) return &d->partitions[i];
+    }
+    return NULL;
+}
+
+bool documents_know_partition(const struct documents *d, int32_t partition) {
+    return find_partition(d, partition) != NULL;
+}
+
 enum status documents_partition(struct documents *d, int32_t index,
                                 struct partition_state **found) {
-    for (size_t i = d->partition_count; i-- > d->partition_turn;) {
-        if (d->partitions[i].index == index) {
-            *found = &d->partitions[i];
-            return STATUS_OK;
-        }
-    }
+    *found = find_partition(d, index);
+    if (*found != NULL) return STATUS_OK;
     TRY(room_for((void **)&d->partitions, &d->partition_room, d->partition_count + 1,
                  sizeof *d->partitions));
     *found = &d->partitions[d->partition_count++];
@@ -79,11 +86,16 @@ enum status documents_partition(struct documents *d, int32_t index,
 }
 
 struct partition_state *documents_partition_with(struct documents *d, const struct document *doc) {
-    for (size_t i = d->partition_count; i-- > d->partition_turn;) {
-        if (d->partitions[i].index == doc->partition) return &d->partitions[i];
-    }
-    CHECK(false);
-    return NULL;
+    struct partition_state *partition = find_partition(d, doc->partition);
+    CHECK(partition != NULL);
+    return partition;
+}
+
+enum status documents_resume(struct documents *d, int32_t index, int64_t settled_offset) {
+    struct partition_state *partition = NULL;
+    TRY(documents_partition(d, index, &partition));
+    partition->settled_offset = settled_offset;
+    return STATUS_OK;
 }
 
 // Of memory that waits for the document to leave; its tokens are counted as ready ones.
@@ -113,6 +125,7 @@ enum status documents_add(struct documents *d, struct partition_state *partition
                              .attributes_bytes = record->attributes_bytes,
                              .first_offset = record->offset,
                              .holder = -1,
+                             .time_ms = -1,
                              .listed = true,
                              .before = partition->last};
     tally_begin(&doc->tally, &d->settings.tally);
@@ -251,6 +264,12 @@ void documents_close(struct documents *d) {
     for (size_t i = 0; i < d->partition_count; i++) {
         closed_free(&d->partitions[i].closed);
     }
+    while (d->withdrawn != NULL) {
+        struct withdrawal *next = d->withdrawn->next;
+        free(d->withdrawn);
+        d->withdrawn = next;
+    }
+    letters_free(&d->letters);
     free(d->bucket);
     free(d->partitions);
     free(d->drops);

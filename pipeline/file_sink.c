@@ -62,6 +62,18 @@ static enum status file_score(struct sink *base, const struct document_score *sc
     return end_line(sink, output, result_json_score(score, &sink->ids, &output->pending));
 }
 
+static enum status file_retract(struct sink *base, const struct retraction *retraction) {
+    struct file_sink *sink = (struct file_sink *)base;
+    struct output *output = NULL;
+    // What an older version left: lines before this version's, in a file, are no reader's concern.
+    if (retraction->windows_first > 0 || retraction->nll_first > retraction->nll_origin) {
+        sink->handed++;
+        return sink->failed;
+    }
+    TRY(begin(sink, place_of(sink, retraction->partition), &output));
+    return end_line(sink, output, result_json_retraction(retraction, &output->pending));
+}
+
 static enum status finish(struct file_sink *sink, int64_t place) {
     struct output *output = NULL;
     TRY(begin(sink, place, &output)); // an input without documents has an output too
@@ -132,6 +144,7 @@ static const struct sink_table file_table = {
     .name = "file",
     .piece = file_piece,
     .score = file_score,
+    .retract = file_retract,
     .finish = file_finish,
     .confirmed = file_confirmed,
     .close = file_close,

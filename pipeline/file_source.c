@@ -158,6 +158,11 @@ static enum status file_next(struct source *base, int32_t timeout_ms, struct rec
     return STATUS_OK;
 }
 
+static const char *file_origin(struct source *base, int32_t partition) {
+    const struct file_source *source = (struct file_source *)base;
+    return source->inputs->input[partition].path;
+}
+
 static void file_progress(struct source *base, struct source_progress *progress) {
     struct file_source *source = (struct file_source *)base;
     int64_t done = atomic_load_explicit(&source->done, memory_order_relaxed);
@@ -180,6 +185,7 @@ static enum status file_close(struct source *base) {
 static const struct source_table file_table = {
     .name = "file",
     .next = file_next,
+    .origin = file_origin,
     .progress = file_progress,
     .close = file_close,
 };

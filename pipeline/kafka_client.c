@@ -12,7 +12,8 @@
 #define SETTLE_MS 3000 // a topic just made may be unknown to some brokers for this long
 
 const char *kafka_type_name(enum kafka_type type) {
-    static const char *const names[] = {"", "TokenRecord", "DocumentScore", "DeadLetter"};
+    static const char *const names[KAFKA_TYPES] = {"", "TokenRecord", "DocumentScore",
+                                                   "WindowScore", "DeadLetter"};
     return names[type];
 }
 
@@ -152,8 +153,22 @@ out:
     return status;
 }
 
+enum status kafka_client_share(const struct kafka_client *client, const char *topic,
+                               struct kafka_client *other) {
+    *other = (struct kafka_client){.handle = client->handle,
+                                   .timeout_ms = client->timeout_ms,
+                                   .stop = client->stop,
+                                   .shared = true};
+    pthread_mutex_init(&other->lock, NULL);
+    other->brokers = strdup(client->brokers);
+    other->topic = strdup(topic);
+    if (other->brokers == NULL || other->topic == NULL) return FAIL(NO_MEMORY, "kafka client");
+    return open_topic(other);
+}
+
 void kafka_client_close(struct kafka_client *client) {
     if (client->topic_handle != NULL) rd_kafka_topic_destroy(client->topic_handle);
+    if (client->shared) client->handle = NULL;
     // Partitions are assigned, not subscribed to: there is no group to leave, and leaving one may
     // block in librdkafka before 2.1.
     if (client->handle != NULL) {

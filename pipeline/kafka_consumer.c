@@ -186,22 +186,43 @@ static enum status take_event(struct kafka_consumer *consumer, const rd_kafka_me
     }
 }
 
-static enum kafka_type type_of(const rd_kafka_message_t *message) {
+// The header's value; NULL: there is none.
+static const char *header_of(const rd_kafka_message_t *message, const char *header, size_t *bytes) {
     rd_kafka_headers_t *headers = NULL;
-    const void *name = NULL;
-    size_t bytes = 0;
+    const void *value = NULL;
     if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        rd_kafka_header_get_last(headers, KAFKA_TYPE_HEADER, &name, &bytes) !=
-            RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return KAFKA_UNKNOWN;
+        rd_kafka_header_get_last(headers, header, &value, bytes) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return NULL;
     }
-    for (int type = KAFKA_TOKEN_RECORD; type <= KAFKA_DEAD_LETTER; type++) {
+    return value;
+}
+
+static enum kafka_type type_of(const rd_kafka_message_t *message) {
+    size_t bytes = 0;
+    const char *name = header_of(message, KAFKA_TYPE_HEADER, &bytes);
+    if (name == NULL) return KAFKA_UNKNOWN;
+    for (int type = KAFKA_TOKEN_RECORD; type < KAFKA_TYPES; type++) {
         const char *known = kafka_type_name((enum kafka_type)type);
         if (strlen(known) == bytes && memcmp(known, name, bytes) == 0) {
             return (enum kafka_type)type;
         }
     }
     return KAFKA_UNKNOWN;
+}
+
+static int64_t source_time_of(const rd_kafka_message_t *message) {
+    char digits[20] = "";
+    size_t bytes = 0;
+    const char *text = header_of(message, KAFKA_TIME_HEADER, &bytes);
+    if (text == NULL || bytes == 0 || bytes >= sizeof digits) return -1;
+    memcpy(digits, text, bytes);
+    return strspn(digits, "0123456789") == bytes ? strtoll(digits, NULL, 10) : -1;
+}
+
+static int64_t time_of(const rd_kafka_message_t *message) {
+    rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    const int64_t time_ms = rd_kafka_message_timestamp(message, &type);
+    return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms;
 }
 
 static enum status take_record(struct kafka_consumer *consumer, struct kafka_message *message) {
@@ -221,6 +242,8 @@ static enum status take_record(struct kafka_consumer *consumer, struct kafka_mes
                                       .partition = record->partition,
                                       .offset = record->offset,
                                       .type = type_of(record),
+                                      .time_ms = time_of(record),
+                                      .source_time_ms = source_time_of(record),
                                       .key = record->key,
                                       .key_bytes = record->key_len,
                                       .value = record->payload,

@@ -25,7 +25,9 @@ struct kafka_message {
     int32_t partition;
     int64_t offset; // at a partition's end: of what would come next
     enum kafka_type type;
-    const void *key; // NULL: none
+    int64_t time_ms;        // its timestamp; -1: none
+    int64_t source_time_ms; // of what it was made from, as a header says; -1: none
+    const void *key;        // NULL: none
     size_t key_bytes;
     const void *value; // NULL: none
     size_t value_bytes;

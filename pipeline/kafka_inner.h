@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #define KAFKA_TYPE_HEADER "longscan.type"
+#define KAFKA_TIME_HEADER "longscan.source-time" // ms since 1970 in decimal digits
 
 // A property as we set it. Fixed: the program is wrong under any other value, so that a user's
 // -X that asks for one is refused.
@@ -23,6 +24,7 @@ struct kafka_client {
     int64_t timeout_ms;
     bool (*stop)(void);
     void *owner; // who gets delivery reports
+    bool shared; // the handle is another client's
     pthread_mutex_t lock;
     char trouble[256]; // under lock: the last thing that librdkafka complained about; "" none
 };
@@ -38,6 +40,9 @@ enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
                               const struct kafka_settings *settings,
                               const struct kafka_property *ours, int count,
                               kafka_delivery *delivery);
+// Another topic of the same producer, closed before it. Errors: USAGE, NO_MEMORY; close it then too.
+enum status kafka_client_share(const struct kafka_client *client, const char *topic,
+                               struct kafka_client *other);
 // Purges what is queued. For every client that was given to kafka_client_open, opened or not.
 void kafka_client_close(struct kafka_client *client);
 

@@ -19,7 +19,7 @@ static void *lead(void *argument) {
     struct leader_thread *leader = argument;
     log_set_rank(leader->log_rank);
     leader->status = leader_run(&leader->settings, leader->comm, leader->rank->source,
-                                leader->rank->sink, leader->counts);
+                                leader->rank->sink, leader->rank->letters, leader->counts);
     // the ranks, ours too, are not to wait for steps that will never come
     if (leader->status != STATUS_OK && leader->status != STATUS_STOPPED) {
         comm_fail(leader->comm, status_exit_code(leader->status));
@@ -49,11 +49,14 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
         .queue_tokens = settings->queue_tokens,
         .slots = slots_of(settings),
         .commit_interval_ms = settings->commit_interval_ms,
+        .close_open = settings->close_open,
         .stop = settings->stop,
         .progress = settings->progress,
         .listener = settings->listener,
     };
     leading.documents.vocab_size = model_info(rank->model)->vocab_size;
+    leading.documents.letters = rank->letters != NULL;
+    leading.documents.source = rank->source;
     return leading;
 }
 
@@ -127,6 +130,7 @@ out:
         }
     } else if (leads) {
         (void)!rank->sink->table->close(rank->sink, false);
+        if (rank->letters != NULL) (void)!rank->letters->table->close(rank->letters, false);
     }
     if (status != STATUS_OK) {
         *exit_code = status == STATUS_PEER && comm != NULL && comm_failure(comm) != 0

@@ -23,6 +23,11 @@ struct source_table {
     // Thread: the leader. NULL: the source has nothing to commit to.
     enum status (*commit)(struct source *source, int32_t partition, int64_t offset,
                           const char *blob);
+    // What was committed of the partition before this run: the offset it was begun at and the blob.
+    // false: nothing. Thread: the leader. NULL: never anything.
+    bool (*resumed)(struct source *source, int32_t partition, int64_t *offset, const char **blob);
+    // The topic, or the path of the file. Thread: the leader.
+    const char *(*origin)(struct source *source, int32_t partition);
     // Thread: any. A snapshot for the progress line.
     void (*progress)(struct source *source, struct source_progress *progress);
     // Waits (with a deadline) until the last commits are kept. Errors: BROKER.

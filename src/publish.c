@@ -64,8 +64,14 @@ static int32_t width_of(const struct record *record) {
 
 static enum status send_record(struct publish *publish, const struct record *record) {
     TRY(codec_encode_record(record, width_of(record), &publish->bytes));
-    TRY(kafka_producer_send(publish->producer, record->id, record->id_bytes, publish->bytes.data,
-                            publish->bytes.bytes, KAFKA_TOKEN_RECORD, true));
+    const struct kafka_outgoing message = {.key = record->id,
+                                           .key_bytes = record->id_bytes,
+                                           .value = publish->bytes.data,
+                                           .value_bytes = publish->bytes.bytes,
+                                           .type = KAFKA_TOKEN_RECORD,
+                                           .source_time_ms = -1,
+                                           .ends_unit = true};
+    TRY(kafka_producer_send(publish->producer, &message));
     publish->records++;
     publish->tokens += record->tokens;
     if (record->last) publish->documents++;

@@ -100,12 +100,6 @@ const char *bad_reason_text(enum bad_reason reason) {
     return texts[reason];
 }
 
-const char *bad_reason_key(enum bad_reason reason) {
-    static const char *const keys[BAD_REASONS] = {
-        [BAD_RECORD] = "record", [BAD_GAP] = "gap", [BAD_TOKEN] = "token", [BAD_NLL] = "nll"};
-    return keys[reason];
-}
-
 static int64_t bad_sum(const struct documents_counts *counts) {
     int64_t sum = 0;
     for (int i = 0; i < BAD_REASONS; i++) {

@@ -15,6 +15,8 @@ struct settings {
     const char *model;                 // --model DIR
     const char *input;                 // --input SRC
     const char *output;                // --output DST; NULL: "-"
+    const char *dead_letters;          // --dead-letters DST; NULL: bad input is only counted
+    const char *windows;               // --windows kafka:TOPIC; NULL: windows stand in the results
     const char *print;                 // --print auto|json|table: results on standard output
     const char *format;                // --format auto|jsonl|text|u16|u32: of input files
     const char *input_format;          // --input-format tokens|jsonl|text: of a topic's messages
@@ -46,6 +48,7 @@ struct settings {
     int64_t commit_interval_ms; // --commit-interval 5s
     const char *delivery;       // --delivery at-least-once
     const char *until;          // --until end
+    bool close_open;            // --close-open: score what is open at the end
     double max_bad;             // --max-bad 1%: as a fraction
     bool strict;                // --strict: exit 5 when any document was bad
     int64_t peer_timeout_ms;    // --peer-timeout 30s

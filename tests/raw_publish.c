@@ -30,8 +30,14 @@ static enum status send_line(struct kafka_producer *producer, const char *key, c
     *rest++ = '\0';
     const ptrdiff_t bytes = unhex(rest);
     if (bytes < 0) return FAIL(USAGE, "the value of %s is not hexadecimal", key);
-    return kafka_producer_send(producer, key, strlen(key), rest, (size_t)bytes, KAFKA_TOKEN_RECORD,
-                               true);
+    const struct kafka_outgoing message = {.key = key,
+                                           .key_bytes = strlen(key),
+                                           .value = rest,
+                                           .value_bytes = (size_t)bytes,
+                                           .type = KAFKA_TOKEN_RECORD,
+                                           .source_time_ms = -1,
+                                           .ends_unit = true};
+    return kafka_producer_send(producer, &message);
 }
 
 int main(int count, char **arguments) {
