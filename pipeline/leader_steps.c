@@ -110,21 +110,16 @@ static enum status remember_flight(struct leader *l, struct flight *flight) {
     return STATUS_OK;
 }
 
-// While a step runs the next one is only sent when it is full: what arrives meanwhile makes it fuller.
-enum status leader_send_next(struct leader *l, bool *busy) {
-    const uint64_t ahead = l->sent - l->landed;
+enum status leader_plan_step(struct leader *l) {
     int64_t count = 0;
-    if (ahead >= STEPS_AHEAD || l->documents.ready_documents == 0) return STATUS_OK;
-    if (ahead > 0 && l->documents.ready_tokens < capacity(l)) return STATUS_OK;
-
-    const int64_t begin_ns = clock_ns();
     TRY(gather_waiting(l, &count));
     TRY(plan_build_in_slots(l->waiting, count, &l->settings->plan, l->settings->slots, &l->pins,
                             &l->plan));
-    if (l->plan.span_count == 0) {
-        return FAIL(UNEXPECTED, "%lld documents are ready and none can be planned",
-                    (long long)count);
-    }
+    if (l->plan.span_count > 0) return STATUS_OK;
+    return FAIL(UNEXPECTED, "%lld documents are ready and none can be planned", (long long)count);
+}
+
+enum status leader_send_step(struct leader *l) {
     TRY(remember_flight(l, &l->flights[l->sent % STEPS_AHEAD]));
     for (int32_t rank = 0; rank < l->settings->plan.ranks; rank++) {
         TRY(send_step(l, rank));
@@ -136,10 +131,22 @@ enum status leader_send_next(struct leader *l, bool *busy) {
     }
     documents_requeue(&l->documents, l->served, served);
     l->documents.drop_count = 0;
-    if (l->sent == 0) l->first_step_ns = begin_ns;
     l->sent++;
     l->counts->steps++;
     l->counts->moves += l->plan.move_count;
+    return STATUS_OK;
+}
+
+// While a step runs the next one is only sent when it is full: what arrives meanwhile makes it fuller.
+enum status leader_send_next(struct leader *l, bool *busy) {
+    const uint64_t ahead = l->sent - l->landed;
+    if (ahead >= STEPS_AHEAD || l->documents.ready_documents == 0) return STATUS_OK;
+    if (ahead > 0 && l->documents.ready_tokens < capacity(l)) return STATUS_OK;
+
+    const int64_t begin_ns = clock_ns();
+    if (l->sent == 0) l->first_step_ns = begin_ns;
+    TRY(leader_plan_step(l));
+    TRY(leader_send_step(l));
     l->counts->plan_ns += clock_ns() - begin_ns;
     *busy = true;
     return STATUS_OK;
