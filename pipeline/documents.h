@@ -43,7 +43,7 @@ struct document {
     bool touched;      // something of it may leave, see documents_emit
     struct tally tally;
     struct document *before, *after; // of the partition, in the order of their first records
-    struct document *next_ready, *next_touched, *next_in_bucket;
+    struct document *next_touched, *next_in_bucket;
 };
 
 struct partition_state {
@@ -94,8 +94,11 @@ struct documents {
     size_t partition_turn; // ordered: the one whose results may leave
     struct document **bucket;
     size_t buckets, entries;
-    struct document *ready_first, *ready_last;
-    struct document *touched; // not ordered: those whose results may leave
+    // The ready queue is a ring, so that thousands of documents can be fetched at once for a plan: the
+    // i-th is ready[(ready_begin + i) % ready_room]. It has room for every document there is.
+    struct document **ready;
+    size_t ready_begin, ready_room; // the room is a power of two
+    struct document *touched;       // not ordered: those whose results may leave
     int64_t ready_documents, ready_tokens;
     int64_t held_bytes; // by documents and what has come back of them, without tokens that wait
     struct state_drop *drops;
@@ -116,6 +119,11 @@ bool documents_know_partition(const struct documents *documents, int32_t partiti
 enum status documents_accept(struct documents *documents, const struct record *record);
 // Tokens of the document that can run now; closes: they end it.
 int64_t document_ready(const struct document *document, bool *closes);
+// The i-th of the ready queue; NULL: there are no more than i.
+static inline struct document *documents_ready_at(const struct documents *documents, int64_t i) {
+    if (i >= documents->ready_documents) return NULL;
+    return documents->ready[(documents->ready_begin + (size_t)i) & (documents->ready_room - 1)];
+}
 // The tokens at [first, first + count) and the one after (-1: none) are in a plan now.
 // first == document->planned. token: [count], to be filled.
 void documents_take(struct documents *documents, struct document *document, int64_t count,

@@ -51,6 +51,9 @@ struct leader {
 
 // Plan and send the next step, if there is one to send. Sets *busy when it did.
 enum status leader_send_next(struct leader *leader, bool *busy);
+// Its two halves: what waits becomes leader->plan, and the plan a message to each rank.
+enum status leader_plan_step(struct leader *leader);
+enum status leader_send_step(struct leader *leader);
 // Take the ranks' answers, waiting so long for the first; steps all answered land: their NLLs go to
 // the documents. Sets *busy when there were any.
 enum status leader_take_answers(struct leader *leader, int32_t timeout_ms, bool *busy);

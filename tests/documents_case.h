@@ -125,8 +125,8 @@ static inline double nll_sum(int64_t tokens) {
 static inline void run_ready(struct documents *d, struct sink *sink, int64_t most) {
     static int32_t token[1 << 20];
     static float nll[1 << 20];
-    while (d->ready_first != NULL) {
-        struct document *doc = d->ready_first;
+    while (documents_ready_at(d, 0) != NULL) {
+        struct document *doc = documents_ready_at(d, 0);
         bool closes = false;
         int32_t lookahead = 0;
         int64_t count = document_ready(doc, &closes);

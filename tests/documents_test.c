@@ -126,7 +126,7 @@ static void foreign_tokens_and_numbers_that_are_none_are_bad(void **state) {
     accept(&d, "foreign", 0, 210, true);
     assert_int_equal(d.counts.bad[BAD_TOKEN], 1);
     accept(&d, "nan", 0, 16, true);
-    struct document *doc = d.ready_first;
+    struct document *doc = documents_ready_at(&d, 0);
     documents_take(&d, doc, 16, token, &lookahead);
     documents_requeue(&d, &doc, 1);
     assert_int_equal(documents_answer(&d, doc, 0, nll, 16), STATUS_OK);
@@ -171,7 +171,7 @@ static void a_higher_version_replaces_and_a_lower_one_is_dropped(void **state) {
     (void)state;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     accept(&d, "a", 0, 1025, false);
-    struct document *old = d.ready_first;
+    struct document *old = documents_ready_at(&d, 0);
     documents_take(&d, old, 1024, token, &lookahead); // on its way while it is replaced
     documents_requeue(&d, &old, 1);
     old->holder = 3;
@@ -245,7 +245,7 @@ static void bos_adds_a_prediction_and_shifts_no_position(void **state) {
     settings.tally.score_every = 100;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     accept(&d, "a", 0, 250, true);
-    struct document *doc = d.ready_first;
+    struct document *doc = documents_ready_at(&d, 0);
     assert_int_equal(doc->known, 251);
     documents_take(&d, doc, 251, token, &lookahead);
     assert_int_equal(token[0], 255);
@@ -360,7 +360,7 @@ static void the_dead_do_not_get_the_records_of_the_living(void **state) {
     (void)state;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     accept(&d, "a", 0, 1025, false);
-    struct document *old = d.ready_first;
+    struct document *old = documents_ready_at(&d, 0);
     documents_take(&d, old, 1024, token, &lookahead);
     documents_requeue(&d, &old, 1);
     struct record *newer = record_of("a", 0, 300, false);
@@ -379,7 +379,7 @@ static void the_dead_do_not_get_the_records_of_the_living(void **state) {
     assert_int_equal(d.counts.replaced, 1);
     accept(&d, "gap", 5, 1020, true); // dead, closed and gone
     accept(&d, "gap2", 0, 1025, false);
-    struct document *gap = d.ready_first;
+    struct document *gap = documents_ready_at(&d, 0);
     documents_take(&d, gap, 1024, token, &lookahead);
     documents_requeue(&d, &gap, 1);
     accept(&d, "gap2", 2000, 10, true); // dead and closed, and a chunk on its way
