@@ -100,7 +100,7 @@ static void tell_progress(struct leader *l, bool now) {
 
 static enum status turn(struct leader *l, bool *done) {
     bool busy = false;
-    if (l->settings->stop != NULL && l->settings->stop() && !l->stopped) {
+    if (!l->stopped && comm_stop_asked(l->comm)) {
         l->stopped = true;
         LOG(INFO, "stopping: finishing the steps that are under way");
         reader_stop(l->reader);

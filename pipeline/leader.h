@@ -17,7 +17,6 @@ struct leader_settings {
     int64_t queue_tokens; // ready tokens above which no record is taken in
     int64_t slots;        // of every rank, which steps must do with
     int64_t commit_interval_ms;
-    bool (*stop)(void); // a signal asked to stop: no new step, commit what is done, STOPPED
     // Told about once a second and at the end; may be NULL.
     void (*progress)(void *listener, const struct documents_counts *counts,
                      const struct source_progress *source);
@@ -32,6 +31,7 @@ struct leader_counts {
 };
 
 // Until the source has ended, everything is answered, handed to the sink and committed; then tells
-// all ranks to stop. Borrows all. Errors: STOPPED (after the same), the source's, the sink's, PEER.
+// all ranks to stop. A stop that comm hears of ends the input: no new step, what is done is
+// committed. Borrows all. Errors: STOPPED (after the same), the source's, the sink's, PEER.
 enum status leader_run(const struct leader_settings *settings, struct comm *comm,
                        struct source *source, struct sink *sink, struct leader_counts *counts);
