@@ -221,6 +221,13 @@ enum status comm_health(struct comm *comm) {
     return status;
 }
 
+bool comm_stop_asked(struct comm *comm) {
+    pthread_mutex_lock(&comm->lock);
+    const bool asked = comm->stop_asked;
+    pthread_mutex_unlock(&comm->lock);
+    return asked || (comm->settings.stop != NULL && comm->settings.stop());
+}
+
 int comm_failure(struct comm *comm) {
     pthread_mutex_lock(&comm->lock);
     const int failure = comm->failure;

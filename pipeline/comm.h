@@ -9,6 +9,7 @@ struct comm;
 
 struct comm_settings {
     int32_t peer_timeout_ms; // a peer silent for this long is lost
+    bool (*stop)(void);      // a signal asked this process to stop; NULL: none can
 };
 
 enum message_kind { MESSAGE_STEP, MESSAGE_RESULT, MESSAGE_FAILURE, MESSAGE_KINDS };
@@ -38,6 +39,8 @@ enum status comm_next(struct comm *comm, enum message_kind kind, int32_t timeout
                       struct message *message);
 // PEER once a peer is lost or any transfer failed.
 enum status comm_health(struct comm *comm);
+// Has any rank of the job, in whatever group, been asked to stop? Known within a second.
+bool comm_stop_asked(struct comm *comm);
 // Tell every peer that this rank ends with `exit_code` for a reason of its own; best effort, at
 // most a second. From then on the waits of this rank fail with PEER too.
 void comm_fail(struct comm *comm, int exit_code);

@@ -66,6 +66,7 @@ struct comm {
     struct parcel_list mailbox[MESSAGE_KINDS];
     int64_t outgoing; // parcels in the outbox or on their way out
     bool failed, leave, closing;
+    bool stop_asked;
     bool link_broken; // the link itself failed: it is not called any more
     int failure;
 
@@ -75,6 +76,7 @@ struct comm {
     struct peer *peer; // [ranks]
     bool said_farewell;
     int64_t beat_ms; // when the last sign of life was sent, on the listening clock
+    int64_t stop_ms; // when a stop was last looked for
     // The listening clock stands still while the thread does: what waited unread meanwhile is no
     // silence of the peer.
     int64_t listened_ms, listened_ns;

@@ -17,6 +17,7 @@
 
 enum {
     BEAT_MS = 1000,  // a sign of life
+    STOP_MS = 100,   // from one look for a stop to the next
     SPIN_NS = 50000, // turns without sleep after the last progress
     IDLE_SHARE = 16, // of the time without progress is slept at once: what a wait costs
     SLEEP_LEAST_NS = 20000,
@@ -110,6 +111,22 @@ static void beat(struct comm *comm) {
     mail_send_all(comm, WIRE_ALIVE);
 }
 
+// A signal may reach any one rank: the machine of a worker is told to end, not the leader's.
+static void share_stop(struct comm *comm) {
+    struct link *link = comm->link;
+    bool asked = false;
+    if (link->table->share_stop == NULL || comm->link_broken) return;
+    if (comm->listened_ms - comm->stop_ms < STOP_MS) return;
+    comm->stop_ms = comm->listened_ms;
+    if (link->table->share_stop(link, &asked) != STATUS_OK) {
+        comm_link_failed(comm, "passing on a stop");
+        return;
+    }
+    pthread_mutex_lock(&comm->lock);
+    comm->stop_asked = asked;
+    pthread_mutex_unlock(&comm->lock);
+}
+
 static bool transfers_with(const struct comm *comm, int32_t peer) {
     const struct transfer *t = comm->active.first;
     while (t != NULL && t->order.peer != peer) {
@@ -199,6 +216,7 @@ void *comm_thread_run(void *argument) {
         if (mail_deliver(comm)) progress = true;
         advance_clock(comm);
         beat(comm);
+        share_stop(comm);
         watch_peers(comm);
         const int64_t now = clock_ns();
         if (progress) {

@@ -150,7 +150,7 @@ static int64_t since(int64_t *then_ns) {
 
 static enum status turn(struct leader *l, bool *done) {
     bool busy = false;
-    if (l->settings->stop != NULL && l->settings->stop() && !l->stopped) {
+    if (!l->stopped && comm_stop_asked(l->comm)) {
         l->stopped = true;
         LOG(INFO, "stopping: finishing the steps that are under way");
         reader_stop(l->reader);

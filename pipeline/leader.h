@@ -17,8 +17,7 @@ struct leader_settings {
     int64_t queue_tokens; // ready tokens above which no record is taken in
     int64_t slots;        // of every rank, which steps must do with
     int64_t commit_interval_ms;
-    bool close_open;    // what is open when the input ends is scored as it is
-    bool (*stop)(void); // a signal asked to stop: no new step, commit what is done, STOPPED
+    bool close_open; // what is open when the input ends is scored as it is
     // Told about once a second and at the end; may be NULL.
     void (*progress)(void *listener, const struct documents_counts *counts,
                      const struct source_progress *source);
@@ -36,7 +35,8 @@ struct leader_counts {
 };
 
 // Until the source has ended, everything is answered, handed to the sink and committed; then tells
-// all ranks to stop. Borrows all but the sinks, which it closes; letters may be NULL.
+// all ranks to stop. A stop that comm hears of ends the input: no new step, what is done is
+// committed. Borrows all but the sinks, which it closes; letters may be NULL.
 // Errors: STOPPED (after the same), the source's, the sinks', PEER.
 enum status leader_run(const struct leader_settings *settings, struct comm *comm,
                        struct source *source, struct sink *sink, struct sink *letters,

@@ -35,6 +35,9 @@ struct link_table {
     // all[ranks * bytes], by rank. Errors: PEER after timeout_ms.
     enum status (*gather)(struct link *link, const void *mine, size_t bytes, void *all,
                           int32_t timeout_ms);
+    // Has any rank of the job, in whatever group, been asked to stop? Passes on that this one has.
+    // NULL: the ranks are one process, and a signal reaches all of them.
+    enum status (*share_stop)(struct link *link, bool *asked);
     // Stops every rank of the job at once with this exit code. Returns only for loopback, where
     // every later call of any rank fails with PEER. Thread: any.
     void (*abort)(struct link *link, int exit_code);

@@ -20,8 +20,10 @@ struct mpi_link {
 struct mpi_job {
     struct mpi_link world, group;
     int32_t local_ranks;
-    int tag_most; // a power of two less one
-    bool failed;  // some rank may be gone: leaving together is not possible any more
+    int tag_most;               // a power of two less one
+    bool failed;                // some rank may be gone: leaving together is not possible any more
+    bool (*stop)(void);         // has a signal asked this process to stop? NULL: none can
+    bool stop_asked, stop_told; // by any rank; by this one, to all
 };
 
 extern const struct link_table mpi_table;
@@ -35,6 +37,8 @@ enum status mpi_error(int error, const char *what);
         if (mpi_try_ != MPI_SUCCESS) return mpi_error(mpi_try_, (what)); \
     } while (0)
 
-// Tests with sleeps that grow to a millisecond. Errors: PEER, after timeout_ms.
-enum status mpi_wait(MPI_Request *request, int32_t timeout_ms, const char *what);
+// Tests with sleeps that grow to a millisecond; link: passes a stop on meanwhile, NULL: does not.
+// Errors: PEER, after timeout_ms.
+enum status mpi_wait(struct mpi_link *link, MPI_Request *request, int32_t timeout_ms,
+                     const char *what);
 void mpi_requests_free(struct mpi_link *link); // those kept to be used again

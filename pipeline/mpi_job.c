@@ -88,11 +88,12 @@ static enum status links_open(struct mpi_job *job, int32_t group_size) {
     return STATUS_OK;
 }
 
-enum status mpi_job_open(int32_t group_size, struct mpi_job **opened) {
+enum status mpi_job_open(int32_t group_size, bool (*stop)(void), struct mpi_job **opened) {
     int threads = 0, mine = 0, worst = 0;
     MPI_Request request = MPI_REQUEST_NULL;
     struct mpi_job *job = calloc(1, sizeof *job);
     if (job == NULL) return FAIL(NO_MEMORY, "MPI job");
+    job->stop = stop;
     // MULTIPLE where it can be had: abort may come from any thread while another is in a call.
     const int error = MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &threads);
     if (error != MPI_SUCCESS) {
@@ -105,7 +106,7 @@ enum status mpi_job_open(int32_t group_size, struct mpi_job **opened) {
     enum status status = STATUS_OK;
     const int asked = MPI_Iallreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD, &request);
     status = asked != MPI_SUCCESS ? mpi_error(asked, "the start")
-                                  : mpi_wait(&request, START_MS, "the start");
+                                  : mpi_wait(NULL, &request, START_MS, "the start");
     if (status == STATUS_OK && worst == STATUS_OK) status = links_open(job, group_size);
     if (status != STATUS_OK) (void)MPI_Abort(MPI_COMM_WORLD, LOST_EXIT_CODE);
     if (worst != STATUS_OK) {
@@ -142,7 +143,7 @@ void mpi_job_close(struct mpi_job *job) {
     if (job == NULL) return;
     // MPI_Finalize waits for every rank, without a deadline: first see that they are all there.
     const bool together = !job->failed && MPI_Ibarrier(job->world.all, &request) == MPI_SUCCESS &&
-                          mpi_wait(&request, CLOSE_MS, "leaving together") == STATUS_OK;
+                          mpi_wait(NULL, &request, CLOSE_MS, "leaving together") == STATUS_OK;
     if (!together) {
         LOG(ERROR, "MPI: the ranks cannot leave together; stopping them all");
         (void)MPI_Abort(MPI_COMM_WORLD, LOST_EXIT_CODE);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#define STOP_TAG    1                 // on the world's own communicator, which sends nothing else
 #define PIECE_BYTES ((size_t)1 << 30) // MPI counts are ints
 
 struct link_request {
@@ -208,13 +209,45 @@ static bool mpi_cancel(struct link *link, struct link_request **request) {
     return all;
 }
 
-enum status mpi_wait(MPI_Request *request, int32_t timeout_ms, const char *what) {
+// An empty message to every rank of the world, beside all channels. One that comes after its
+// receiver has left the loop stays unread, which MPI bears.
+static enum status mpi_share_stop(struct link *link, bool *asked) {
+    struct mpi_job *job = mpi_of(link)->job;
+    struct mpi_link *world = &job->world;
+    const bool asks = job->stop != NULL && job->stop();
+    int found = 0;
+    for (int32_t rank = 0; asks && !job->stop_told && rank < world->base.ranks; rank++) {
+        MPI_Request request = MPI_REQUEST_NULL;
+        if (rank == world->base.rank) continue;
+        MPI_TRY(MPI_Isend(NULL, 0, MPI_BYTE, rank, STOP_TAG, world->all, &request),
+                "passing on a stop");
+        MPI_TRY(MPI_Request_free(&request), "passing on a stop");
+    }
+    job->stop_told = job->stop_told || asks;
+    job->stop_asked = job->stop_asked || asks;
+    MPI_TRY(MPI_Iprobe(MPI_ANY_SOURCE, STOP_TAG, world->all, &found, MPI_STATUS_IGNORE),
+            "listening for a stop");
+    if (found) {
+        MPI_TRY(
+            MPI_Recv(NULL, 0, MPI_BYTE, MPI_ANY_SOURCE, STOP_TAG, world->all, MPI_STATUS_IGNORE),
+            "listening for a stop");
+        job->stop_asked = true;
+    }
+    *asked = job->stop_asked;
+    return STATUS_OK;
+}
+
+enum status mpi_wait(struct mpi_link *link, MPI_Request *request, int32_t timeout_ms,
+                     const char *what) {
     const int64_t deadline = clock_ms() + timeout_ms;
     int64_t sleep_ns = 10000;
     for (;;) {
         int done = 0;
         MPI_TRY(MPI_Test(request, &done, MPI_STATUS_IGNORE), what);
         if (done) return STATUS_OK;
+        // a group that has ended waits here for the others, and its machine may be told to end
+        bool asked = false;
+        if (link != NULL) TRY(mpi_share_stop(&link->base, &asked));
         if (clock_ms() > deadline) {
             return FAIL(PEER, "MPI: %s: not all ranks came within %d ms", what, timeout_ms);
         }
@@ -239,8 +272,9 @@ static enum status mpi_gather(struct link *link, const void *mine, size_t bytes,
     if (bytes > 0) memcpy(memory, mine, bytes);
     const int error = MPI_Iallgather(memory, (int)bytes, MPI_BYTE, memory + bytes, (int)bytes,
                                      MPI_BYTE, self->all, &request);
-    const enum status status = error != MPI_SUCCESS ? mpi_error(error, "a gather")
-                                                    : mpi_wait(&request, timeout_ms, "a gather");
+    const enum status status = error != MPI_SUCCESS
+                                   ? mpi_error(error, "a gather")
+                                   : mpi_wait(self, &request, timeout_ms, "a gather");
     if (status != STATUS_OK) {
         self->job->failed = true;
         return status;
@@ -268,6 +302,7 @@ const struct link_table mpi_table = {
     .test = mpi_test,
     .cancel = mpi_cancel,
     .gather = mpi_gather,
+    .share_stop = mpi_share_stop,
     .abort = mpi_abort,
     .close = mpi_close,
 };

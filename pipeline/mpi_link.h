@@ -7,9 +7,9 @@ struct mpi_job;
 
 // Collective. MPI_Init_thread, the world's size checked against what the launcher promised (its own
 // OMPI_COMM_WORLD_SIZE, and LONGSCAN_WORLD for manifests to set), groups of group_size ranks (it must
-// divide the world; 0: one group). If any rank finds a setting wrong, all return USAGE.
-// Errors: USAGE, PEER.
-enum status mpi_job_open(int32_t group_size, struct mpi_job **opened);
+// divide the world; 0: one group). stop: has a signal asked this process to stop? NULL: none can.
+// If any rank finds a setting wrong, all return USAGE. Errors: USAGE, PEER.
+enum status mpi_job_open(int32_t group_size, bool (*stop)(void), struct mpi_job **opened);
 struct link *mpi_job_world(struct mpi_job *job);        // borrowed
 struct link *mpi_job_group(struct mpi_job *job);        // borrowed
 int32_t mpi_job_local_ranks(const struct mpi_job *job); // ranks of the job on this machine

@@ -50,7 +50,6 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
         .slots = slots_of(settings),
         .commit_interval_ms = settings->commit_interval_ms,
         .close_open = settings->close_open,
-        .stop = settings->stop,
         .progress = settings->progress,
         .listener = settings->listener,
     };
@@ -92,7 +91,8 @@ enum status pipeline_check(const struct pipeline_settings *settings) {
 enum status pipeline_run(const struct pipeline_settings *settings, const struct pipeline_rank *rank,
                          struct pipeline_counts *counts, int *exit_code) {
     const bool leads = rank->group->rank == 0;
-    const struct comm_settings talking = {.peer_timeout_ms = settings->peer_timeout_ms};
+    const struct comm_settings talking = {.peer_timeout_ms = settings->peer_timeout_ms,
+                                          .stop = settings->stop};
     const struct worker_settings working = {.rank = rank->group->rank, .ranks = rank->group->ranks};
     struct leader_thread leader = {.rank = rank, .counts = &counts->leader, .log_rank = log_rank()};
     struct comm *comm = NULL;

@@ -1,6 +1,7 @@
 #include "src/launch.h"
 
-#include "ops/base/log.h"
+#include "ops/base/status.h"
+#include "src/stop.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -17,30 +18,55 @@ int launch_exit_code(int exit_code) {
 
 static int lost(const char *what, int signal_number) {
     if (signal_number > 0) {
-        LOG(ERROR, "%s was ended by signal %d (%s): exit code 142; mpirun's lines above say more",
-            what, signal_number, strsignal(signal_number));
+        LOG(ERROR, "run: exit code 142: %s was ended by signal %d (%s)", what, signal_number,
+            strsignal(signal_number));
     } else {
-        LOG(ERROR, "%s: exit code 142; mpirun's lines above say more", what);
+        LOG(ERROR, "run: exit code 142: %s; the lines above say more", what);
     }
     return 142;
 }
 
+// The ranks have said what is wrong; this says what the shell will hear, after whatever mpirun said.
+static int own_word(int code) {
+    enum status meaning = STATUS_OK;
+    if (code == 0) return code;
+    while (status_exit_code(meaning) != code && meaning != STATUS_STOPPED) {
+        meaning = (enum status)(meaning + 1);
+    }
+    if (meaning == STATUS_AGAIN) meaning = STATUS_UNEXPECTED; // they share a code
+    if (code == status_exit_code(STATUS_STOPPED)) {
+        LOG(INFO, "run: exit code %d: %s", code, status_text(STATUS_STOPPED));
+    } else if (status_exit_code(meaning) == code) {
+        LOG(ERROR, "run: exit code %d: %s; the lines above say more", code, status_text(meaning));
+    } else {
+        LOG(ERROR, "run: exit code %d; the lines above say more", code);
+    }
+    return code;
+}
+
 int launch_outcome(int wait_status, bool forced) {
     if (forced) {
-        LOG(WARN, "the ranks were ended by force; what they had not committed will be done again");
-        return 142;
+        LOG(ERROR,
+            "run: exit code %d: the ranks were ended by force; what they had not committed "
+            "will be done again",
+            STOP_AT_ONCE);
+        return STOP_AT_ONCE;
     }
     if (WIFSIGNALED(wait_status)) return lost("mpirun", WTERMSIG(wait_status));
     const int code = WEXITSTATUS(wait_status);
-    if (code == LAUNCH_CODE_UNEXPECTED) return 1;
+    if (code == LAUNCH_CODE_UNEXPECTED) return own_word(1);
+    if (code == STOP_AT_ONCE) {
+        LOG(ERROR, "run: exit code %d: a rank was ended at once by a second signal", code);
+        return code;
+    }
     if (code == 0 || (code >= 2 && code <= 6) || (code >= 140 && code <= 143)) {
         // 139 and below 140 are 128 + a signal; 140 to 143 are ours, for no rank of ours dies of
         // the signals 12 to 15 unnoticed: it handles SIGTERM, and the others end it with a message.
-        return code;
+        return own_word(code);
     }
     if (code > 128 && code <= 128 + 64) return lost("a rank", code - 128);
     if (code == 1) return lost("mpirun lost a rank or a machine, or could not start", 0);
-    LOG(ERROR, "mpirun ended with %d, which no rank gives: exit code 1", code);
+    LOG(ERROR, "run: exit code 1: mpirun ended with %d, which no rank gives", code);
     return 1;
 }
 

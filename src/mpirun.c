@@ -1,17 +1,13 @@
-#define _XOPEN_SOURCE 700 // for nftw
-
 #include "src/mpirun.h"
 
 #include "ops/base/room.h"
 #include "src/launch.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -78,17 +74,15 @@ static enum status add_shared_memory(struct mpirun *mpirun) {
     static const char *const texts[] = {"--mca", "pml", "ob1", "--mca", "btl", "vader,self", NULL};
     if (getenv("OMPI_MCA_pml") != NULL || getenv("OMPI_MCA_btl") != NULL) return STATUS_OK;
     TRY(add_all(mpirun, texts));
-    snprintf(mpirun->folder, sizeof mpirun->folder, "/dev/shm/longscan-run-XXXXXX");
-    if (mkdtemp(mpirun->folder) == NULL) {
-        mpirun->folder[0] = '\0'; // Open MPI then chooses a place itself
-        return STATUS_OK;
-    }
+    if (mpirun->dry_run) return STATUS_OK;
+    job_folder_open(&mpirun->folder);
+    if (mpirun->folder.path[0] == '\0') return STATUS_OK; // Open MPI then chooses a place itself
     const char *const places[] = {"--mca",
                                   "btl_vader_backing_directory",
-                                  mpirun->folder,
+                                  mpirun->folder.path,
                                   "--mca",
                                   "orte_tmpdir_base",
-                                  mpirun->folder,
+                                  mpirun->folder.path,
                                   NULL};
     return add_all(mpirun, places);
 }
@@ -107,20 +101,29 @@ static enum status add_version_5(struct mpirun *mpirun) {
     return mpirun->one_host ? add_all(mpirun, oversubscribe) : STATUS_OK;
 }
 
+// The name of a variable that the ranks are to see as we do; "" for others.
+static void passed_on(const char *variable, char *name, size_t name_bytes) {
+    static const char *const ours[] = {LAUNCH_MPIRUN_ARGS, LAUNCH_WORLD, LAUNCH_TERMINAL,
+                                       LAUNCH_LAUNCHER};
+    const size_t bytes = strcspn(variable, "=");
+    *name = '\0';
+    if (strncmp(variable, "LONGSCAN_", 9) != 0 || bytes >= name_bytes) return;
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (strlen(ours[i]) == bytes && memcmp(ours[i], variable, bytes) == 0) return;
+    }
+    snprintf(name, name_bytes, "%.*s", (int)bytes, variable);
+}
+
 // Ranks on other machines see only what is named here.
 static enum status add_environment(struct mpirun *mpirun) {
-    static const char *const ours[] = {"-x", LAUNCH_WORLD,    "-x", LAUNCH_TERMINAL,
-                                       "-x", LAUNCH_LAUNCHER, NULL};
+    static const char *const ours[] = {"-x", LAUNCH_WORLD, "-x", LAUNCH_TERMINAL, NULL};
+    static const char *const launcher[] = {"-x", LAUNCH_LAUNCHER, NULL};
     TRY(add_all(mpirun, ours));
+    if (!mpirun->dry_run) TRY(add_all(mpirun, launcher));
     for (char **variable = environ; *variable != NULL; variable++) {
         char name[128];
-        const size_t bytes = strcspn(*variable, "=");
-        if (strncmp(*variable, "LONGSCAN_", 9) != 0 || bytes >= sizeof name) continue;
-        snprintf(name, sizeof name, "%.*s", (int)bytes, *variable);
-        if (strcmp(name, LAUNCH_MPIRUN_ARGS) == 0 || strcmp(name, LAUNCH_WORLD) == 0 ||
-            strcmp(name, LAUNCH_TERMINAL) == 0 || strcmp(name, LAUNCH_LAUNCHER) == 0) {
-            continue;
-        }
+        passed_on(*variable, name, sizeof name);
+        if (*name == '\0') continue;
         TRY(add(mpirun, "-x"));
         TRY(add(mpirun, name));
     }
@@ -156,10 +159,53 @@ void mpirun_set_environment(const struct mpirun *mpirun, const struct settings *
     if (mpirun->version >= 5) setenv("PRTE_MCA_odls_base_sigkill_timeout", KILL_SECONDS, 0);
 }
 
+// A word as a shell reads it back.
+static void print_word(const char *word, FILE *out) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-+=./,:@%";
+    if (*word != '\0' && strspn(word, plain) == strlen(word)) {
+        fputs(word, out);
+        return;
+    }
+    fputc('\'', out);
+    for (; *word != '\0'; word++) {
+        if (*word == '\'') {
+            fputs("'\\''", out);
+        } else {
+            fputc(*word, out);
+        }
+    }
+    fputc('\'', out);
+}
+
+// Properties may hold passwords: those stay in the environment.
+static bool is_private(const char *name) {
+    return strcmp(name, "LONGSCAN_PROPERTY") == 0;
+}
+
+void mpirun_print(const struct mpirun *mpirun, const struct settings *settings, FILE *out) {
+    fprintf(out, "env %s=%" PRId64 " %s='0 0 80'", LAUNCH_WORLD, settings->run_ranks,
+            LAUNCH_TERMINAL);
+    if (mpirun->version >= 5) fputs(" PRTE_MCA_odls_base_sigkill_timeout=" KILL_SECONDS, out);
+    for (char **variable = environ; *variable != NULL; variable++) {
+        char name[128];
+        passed_on(*variable, name, sizeof name);
+        if (*name == '\0' || is_private(name)) continue;
+        fprintf(out, " %s=", name);
+        print_word(strchr(*variable, '=') + 1, out);
+    }
+    for (size_t i = 0; i < mpirun->count; i++) {
+        fputc(' ', out);
+        print_word(mpirun->argument[i], out);
+    }
+    fputc('\n', out);
+}
+
 enum status mpirun_open(const struct settings *settings, const char *self, struct mpirun *mpirun) {
     const char *extra = getenv(LAUNCH_MPIRUN_ARGS);
     char ranks[32];
-    *mpirun = (struct mpirun){.one_host = is_one_host(extra)};
+    *mpirun = (struct mpirun){
+        .one_host = is_one_host(extra), .dry_run = settings->dry_run, .folder.lock = -1};
     TRY(find_version(&mpirun->version));
     snprintf(ranks, sizeof ranks, "%" PRId64, settings->run_ranks);
     const char *const first[] = {"mpirun", "-n", ranks, "--bind-to", "none", NULL};
@@ -175,19 +221,11 @@ enum status mpirun_open(const struct settings *settings, const char *self, struc
     return STATUS_OK;
 }
 
-static int remove_entry(const char *path, const struct stat *what, int kind, struct FTW *place) {
-    (void)what, (void)kind, (void)place;
-    return remove(path);
-}
-
 void mpirun_close(struct mpirun *mpirun) {
-    if (mpirun->folder[0] != '\0' &&
-        nftw(mpirun->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0) {
-        LOG(WARN, "run: cannot remove %s: %s", mpirun->folder, strerror(errno));
-    }
+    job_folder_close(&mpirun->folder);
     for (size_t i = 0; i < mpirun->count; i++) {
         free(mpirun->argument[i]);
     }
     free(mpirun->argument);
-    *mpirun = (struct mpirun){0};
+    *mpirun = (struct mpirun){.folder.lock = -1};
 }

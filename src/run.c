@@ -3,11 +3,14 @@
 //
 // mpirun answers SIGTERM by killing its ranks a moment later and always leaves with 1. SIGUSR1 it
 // passes on at once and otherwise ignores. So the first request to stop becomes SIGUSR1, and the
-// ranks drain, commit and leave with 143; a second one becomes SIGTERM, a third SIGKILL.
+// ranks drain, commit and leave with 143; a second SIGTERM or SIGINT becomes SIGTERM, a third SIGKILL.
 
+#include "ops/base/clock.h"
+#include "src/banner.h"
 #include "src/launch.h"
 #include "src/mpirun.h"
 #include "src/options.h"
+#include "src/stop.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,30 +25,27 @@
 
 struct watch {
     pid_t mpirun;
-    int requests; // to stop, so far
-    bool forced;
+    bool asked;         // to stop
+    int64_t counted_ms; // when the last request came that is not SIGUSR1; 0: none yet
+    int forced;         // how often since
     int wait_status;
 };
 
 static const int watched[] = {SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGCHLD};
 #define WATCHED (sizeof watched / sizeof watched[0])
 
-static void print_command(const struct mpirun *mpirun) {
-    for (size_t i = 0; i < mpirun->count; i++) {
-        printf("%s%s", i == 0 ? "" : " ", mpirun->argument[i]);
-    }
-    putchar('\n');
-}
-
 // In the child. SIGUSR1 is ignored until mpirun has set itself up, for it would end it; the
 // others are as a shell would leave them.
 __attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
-                                                    const struct settings *settings, pid_t parent,
+                                                    const struct settings *settings,
+                                                    const struct banner_pipe *errors, pid_t parent,
                                                     const sigset_t *mask) {
     setpgid(0, 0); // so that a terminal's Ctrl-C reaches us only
+    banner_pipe_use(errors);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(1);
     for (size_t i = 0; i < WATCHED; i++) {
+        if (watched[i] == SIGHUP) continue; // nohup may have had it ignored
         signal(watched[i], watched[i] == SIGUSR1 ? SIG_IGN : SIG_DFL);
     }
     signal(SIGPIPE, SIG_DFL);
@@ -55,19 +55,22 @@ __attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
     _exit(127);
 }
 
+// SIGUSR1 asks, however often it comes. What comes twice at once was meant once, see src/stop.h.
 static void on_request(struct watch *watch, int number) {
-    watch->requests++;
-    if (watch->requests == 1) {
-        LOG(INFO, "run: signal %d: the ranks finish and commit; once more ends them at once",
-            number);
+    const int64_t now = clock_ms();
+    if (!watch->asked) {
+        LOG(INFO, "run: %s: the ranks finish and commit; once more ends them at once",
+            strsignal(number));
         kill(watch->mpirun, SIGUSR1);
-    } else if (watch->requests == 2) {
-        LOG(WARN, "run: ending the ranks by force");
-        watch->forced = true;
-        kill(watch->mpirun, SIGTERM);
-    } else {
-        kill(watch->mpirun, SIGKILL);
     }
+    watch->asked = true;
+    if (number == SIGUSR1) return;
+    const bool again = watch->counted_ms != 0;
+    if (again && now - watch->counted_ms < STOP_TWICE_MS) return;
+    watch->counted_ms = now;
+    if (!again) return;
+    if (watch->forced++ == 0) LOG(WARN, "run: ending the ranks by force");
+    kill(watch->mpirun, watch->forced == 1 ? SIGTERM : SIGKILL);
 }
 
 // Until mpirun has ended. The first request is repeated, ever more seldom, since mpirun or a rank
@@ -83,7 +86,7 @@ static enum status watch_mpirun(struct watch *watch, const sigset_t *signals) {
         }
         const int number = sigtimedwait(signals, NULL, &second);
         if (number < 0) {
-            if (watch->requests != 1) continue;
+            if (!watch->asked || watch->forced > 0) continue;
             seconds++;
             // After 1, 2, 4, 8, ... seconds.
             if ((seconds & (seconds - 1)) == 0) kill(watch->mpirun, SIGUSR1);
@@ -93,35 +96,49 @@ static enum status watch_mpirun(struct watch *watch, const sigset_t *signals) {
     }
 }
 
+static void watched_signals(sigset_t *signals) {
+    struct sigaction hangup;
+    sigemptyset(signals);
+    for (size_t i = 0; i < WATCHED; i++) {
+        sigaddset(signals, watched[i]);
+    }
+    // Under nohup it is to stay without effect, and a blocked signal is not ignored.
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN) {
+        sigdelset(signals, SIGHUP);
+    }
+}
+
 static enum status start(const struct mpirun *mpirun, const struct settings *settings,
                          int *exit_code) {
     enum status status = STATUS_OK;
     struct watch watch = {0};
+    struct banner_pipe errors;
     sigset_t signals;
     sigset_t before;
-    sigemptyset(&signals);
-    for (size_t i = 0; i < WATCHED; i++) {
-        sigaddset(&signals, watched[i]);
-    }
+    watched_signals(&signals);
     sigprocmask(SIG_BLOCK, &signals, &before);
     const pid_t self = getpid();
+    if (!banner_pipe_open(&errors)) LOG(WARN, "run: no pipe for what mpirun says");
     if (stop_requested()) {
         status = STATUS_STOPPED;
         goto out;
     }
     watch.mpirun = fork();
-    if (watch.mpirun == 0) become_mpirun(mpirun, settings, self, &before);
+    if (watch.mpirun == 0) become_mpirun(mpirun, settings, &errors, self, &before);
     if (watch.mpirun < 0) {
         status = FAIL(UNEXPECTED, "run: fork: %s", strerror(errno));
         goto out;
     }
+    banner_pipe_started(&errors);
     TRY_OUT(status, watch_mpirun(&watch, &signals));
+    banner_pipe_close(&errors); // so that the last word is ours
     if (WIFEXITED(watch.wait_status) && WEXITSTATUS(watch.wait_status) == 127) {
         status = FAIL(USAGE, "run: mpirun could not be started: install openmpi-bin");
         goto out;
     }
-    *exit_code = launch_outcome(watch.wait_status, watch.forced);
+    *exit_code = launch_outcome(watch.wait_status, watch.forced > 0);
 out:
+    banner_pipe_close(&errors);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return status;
 }
@@ -182,7 +199,7 @@ enum status verb_run(const struct settings *settings, int *exit_code) {
     if (alone) return become_inner(settings, self);
     TRY_OUT(status, mpirun_open(settings, self, &mpirun));
     if (settings->dry_run) {
-        print_command(&mpirun);
+        mpirun_print(&mpirun, settings, stdout);
     } else {
         status = start(&mpirun, settings, exit_code);
     }

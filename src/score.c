@@ -112,7 +112,7 @@ static void stop_world(void) {
 static enum status score_on_processes(const struct settings *settings,
                                       struct score_totals *totals) {
     struct mpi_job *job = NULL;
-    TRY(mpi_job_open((int32_t)settings->group_size, &job));
+    TRY(mpi_job_open((int32_t)settings->group_size, stop_requested, &job));
     struct link *world = mpi_job_world(job);
     struct link *group = mpi_job_group(job);
     const struct score_place place = {.world = world,

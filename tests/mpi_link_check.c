@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     if (!mpi_launched()) fprintf(stderr, "not started by mpirun: one rank\n");
-    const enum status status = mpi_job_open(groups ? number : 0, &job);
+    const enum status status = mpi_job_open(groups ? number : 0, NULL, &job);
     if (status != STATUS_OK) return status_exit_code(status);
     struct rank_thread world = {.link = mpi_job_world(job), .wrong = &wrong};
     struct rank_thread self = {.link = mpi_job_group(job), .wrong = &wrong};

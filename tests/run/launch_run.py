@@ -29,10 +29,10 @@ class Launch(RunTest):
     def setUp(self):
         super().setUp()
         self.model = need_shared("models", "passkey-1.8m")
-        self.before = set(SHARED_MEMORY.glob("longscan-run-*"))
+        self.before = set(SHARED_MEMORY.glob("longscan-ranks-*"))
 
     def nothing_is_left(self):
-        self.assertEqual(set(SHARED_MEMORY.glob("longscan-run-*")) - self.before, set())
+        self.assertEqual(set(SHARED_MEMORY.glob("longscan-ranks-*")) - self.before, set())
 
     def long_job(self):
         """Two ranks with more work than the test has patience for; back once they have begun."""
@@ -99,14 +99,6 @@ class Launch(RunTest):
                 process.send_signal(number)
                 self.ended(process, 143)
 
-    def test_a_lost_rank_is_142(self):
-        process = self.long_job()
-        ranks = ranks_of(self.mark)
-        self.assertEqual(len(ranks), 2)
-        os.kill(ranks[0], signal.SIGKILL)
-        self.ended(process, 142)
-        self.assertFalse(self.output.exists())
-
     def test_a_killed_mpirun_leaves_nothing(self):
         process = self.long_job()
         mpirun = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True,
@@ -118,9 +110,41 @@ class Launch(RunTest):
             time.sleep(0.1)
         self.assertEqual(ranks_of(self.mark), [])
 
-    def test_a_dry_run_prints_the_command(self):
+    def test_a_dry_run_prints_a_command_for_the_shell(self):
         done = longscan("run", "-n", "3", "--dry-run", "score", "--model", "m", "--input", "-")
-        self.assertTrue(done.stdout.startswith("mpirun -n 3 --bind-to none"), done.stdout)
+        self.assertIn(" mpirun -n 3 --bind-to none ", done.stdout)
+        source = self.folder / "it's one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": random_tokens(1, 3000, 256)}])
+        arguments = ["score", "--model", self.model, "--input", source, "--step-tokens", "1024"]
+        secret = {"LONGSCAN_TOKEN_NLL": "yes", "LONGSCAN_PROPERTY": "sasl.password=hush"}
+        line = longscan("run", "-n", "2", "--dry-run", *arguments, environment=secret).stdout
+        self.assertNotIn("hush", line)
+        pasted = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=True)
+        self.assertEqual(pasted.stdout, longscan(*arguments, "--token-nll").stdout)
+        self.nothing_is_left()
+
+    def test_the_last_word_is_ours(self):
+        source = self.folder / "one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": [1, 2, 3]}])
+        fails = ["run", "-n", "3", "score", "--model", self.folder / "nothing", "--input", source]
+        done = longscan(*fails, expect=2)
+        self.assertIn("run: exit code 2", done.stderr.splitlines()[-1])
+        for word in ("MPI_ABORT", "----", "help message"):
+            self.assertNotIn(word, done.stderr)
+        self.assertIn("MPI_ABORT", longscan(*fails[:1], "--log-level", "debug", *fails[1:], expect=2).stderr)
+        # What nobody knows beforehand passes.
+        done = longscan(*fails, expect=142, environment={"LONGSCAN_MPIRUN_ARGS": "--mca btl_x 1 --no-such-option"})
+        self.assertIn("no-such-option", done.stderr)
+
+    def test_a_lost_rank_is_142_and_named(self):
+        process = self.long_job()
+        os.kill(ranks_of(self.mark)[1], signal.SIGKILL)
+        self.ended(process, 142)
+        self.assertFalse(self.output.exists())
+        said = (self.folder / "log").read_text()
+        self.assertIn("exit code 142: a rank was ended by signal 9", said.splitlines()[-1])
+        self.assertRegex(said, "warn mpirun noticed that process rank [01] .* exited on signal 9")
+        self.assertNotIn("----", said)
 
 
 if __name__ == "__main__":
