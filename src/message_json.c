@@ -142,4 +142,28 @@ enum status message_json(const struct kafka_message *message, struct bytes *out)
     return status;
 }
 
+static enum status put_place(const struct kafka_message *message, struct bytes *out) {
+    TRY(put_int(out, "{\"partition\":", message->partition));
+    TRY(put_int(out, ",\"offset\":", message->offset));
+    TRY(put_int(out, ",\"time_ms\":", message->time_ms));
+    if (message->source_time_ms >= 0) {
+        TRY(put_int(out, ",\"source_time_ms\":", message->source_time_ms));
+    }
+    if (message->key == NULL) return put_text(out, ",\"key\":null,\"value\":");
+    TRY(put_string(out, ",\"key\":", message->key, message->key_bytes));
+    return put_text(out, ",\"value\":");
+}
+
+enum status message_json_envelope(const struct kafka_message *message, struct bytes *out) {
+    const size_t before = out->count;
+    TRY(put_place(message, out));
+    const enum status status =
+        message->value == NULL ? put_text(out, "null") : message_json(message, out);
+    if (status != STATUS_OK) {
+        out->count = before;
+        return status;
+    }
+    return put_text(out, "}");
+}
+
 #endif

@@ -125,6 +125,9 @@ static const struct option rows[] = {
      AT(record_tokens), RANGE(1, INT64_C(1) << 19), .fallback = "64k", .value = "N",
      .help = "most tokens of a record read from or made of a file"},
 
+    {"envelope", 0, OPTION_FLAG, GROUP_KAFKA, FOR(VERB_READ), AT(envelope),
+     .help = "each message with its partition, offset, times and key"},
+
     {"partitions", 0, OPTION_INTEGER, GROUP_BROKER, FOR(VERB_BROKER), AT(partitions),
      RANGE(1, 1024), .fallback = "4", .value = "N", .help = "partitions of a new topic"},
     {"ready-file", 0, OPTION_TEXT, GROUP_BROKER, FOR(VERB_BROKER), AT(ready_file),

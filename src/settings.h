@@ -62,6 +62,7 @@ struct settings {
     int64_t partitions;        // --partitions N (broker: of auto-created topics)
     int64_t record_tokens;     // --record-tokens N (publish): tokens of one record
     int64_t broker_timeout_ms; // --broker-timeout 60s: unreachable this long ends the job (140)
+    bool envelope;             // --envelope (read): each message with its place, times and key
     const char *ready_file;    // --ready-file F (broker): written with the address once it serves
 
     // talk
