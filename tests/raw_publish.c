@@ -1,6 +1,6 @@
 // Sends messages to a topic byte for byte, so that tests can send what `longscan publish` never
-// would. Arguments: brokers, topic. Standard input: a message a line, its key, a space and its
-// value in hexadecimal digits.
+// would. Arguments: brokers, topic, properties of librdkafka. Standard input: a message a line, its
+// key, a space and its value in hexadecimal digits.
 
 #include "pipeline/kafka_producer.h"
 
