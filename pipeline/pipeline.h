@@ -18,6 +18,7 @@ struct pipeline_settings {
     int64_t device_slots; // 0: what a step can need
     size_t host_slots_bytes;
     const char *spill_folder;
+    int64_t idle_ms; // states unused for so long go to files there; 0: none does
     struct documents_settings documents; // vocab_size is taken from the model
     bool (*stop)(void);
     void (*progress)(void *listener, const struct documents_counts *counts,

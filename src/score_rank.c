@@ -117,6 +117,7 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = spill_folder(settings),
+        .idle_ms = settings->idle_ms,
         .documents = {.bos = settings->bos && run->model != NULL ? model_info(run->model)->bos_token
                                                                  : -1,
                       .ordered = !run->endpoints.topic_in,
