@@ -62,7 +62,15 @@ static enum status add_tokens(struct documents *d, struct document *doc, const i
     return STATUS_OK;
 }
 
+// -1: none. Whether there is one at all is found out without branches: the sign of any of these.
 static int64_t first_foreign_token(const struct documents *d, const struct record *record) {
+    const uint32_t last = (uint32_t)d->settings.vocab_size - 1;
+    uint32_t foreign = 0;
+    for (int64_t i = 0; i < record->tokens; i++) {
+        const uint32_t token = (uint32_t)record->token[i];
+        foreign |= token | (last - token);
+    }
+    if (foreign >> 31 == 0) return -1;
     for (int64_t i = 0; i < record->tokens; i++) {
         if (record->token[i] < 0 || record->token[i] >= d->settings.vocab_size) return i;
     }

@@ -82,6 +82,9 @@ enum status pipeline_check(const struct pipeline_settings *settings) {
                     (long long)slots_of(settings), (long long)settings->step_tokens,
                     (long long)need);
     }
+    if (settings->idle_ms > 0 && settings->spill_folder == NULL) {
+        return FAIL(USAGE, "--idle needs a folder for idle states: give --spill DIR");
+    }
     if (settings->spill_folder != NULL && access(settings->spill_folder, W_OK) != 0) {
         return FAIL(USAGE, "--spill %s: %s", settings->spill_folder, strerror(errno));
     }
@@ -93,7 +96,8 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     const bool leads = rank->group->rank == 0;
     const struct comm_settings talking = {.peer_timeout_ms = settings->peer_timeout_ms,
                                           .stop = settings->stop};
-    const struct worker_settings working = {.rank = rank->group->rank, .ranks = rank->group->ranks};
+    const struct worker_settings working = {
+        .rank = rank->group->rank, .ranks = rank->group->ranks, .idle_ms = settings->idle_ms};
     struct leader_thread leader = {.rank = rank, .counts = &counts->leader, .log_rank = log_rank()};
     struct comm *comm = NULL;
     struct transport *transport = NULL;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
 #define LOAD_MS           600000    // ranks may load a model at unlike speed
@@ -94,6 +95,14 @@ static void tell_report(void *listener, const struct documents_counts *counts,
     report_progress(listener, counts, source);
 }
 
+// NULL: there is none, which matters when states do not fit into memory.
+static const char *spill_folder(const struct settings *settings) {
+    const char *folder = getenv("TMPDIR");
+    if (settings->spill != NULL) return settings->spill;
+    if (folder == NULL || folder[0] == '\0') folder = "/tmp";
+    return access(folder, W_OK) == 0 ? folder : NULL;
+}
+
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
@@ -108,7 +117,8 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
-        .spill_folder = settings->spill,
+        .spill_folder = spill_folder(settings),
+        .idle_ms = settings->idle_ms,
         .documents = {.bos = settings->bos && run->model != NULL ? model_info(run->model)->bos_token
                                                                  : -1,
                       .ordered = !run->endpoints.topic_in,

@@ -41,6 +41,7 @@ struct settings {
     int64_t slots;            // --slots N in backend memory; 0: what a step needs, and some
     int64_t host_slots_bytes; // --host-slots-bytes 1g
     const char *spill;        // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
+    int64_t idle_ms;          // --idle 10m: states not used for so long go to files; 0: never
     const char *backend;      // --backend auto|cpu|cuda
     const char *dtype;        // --dtype f32
     const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar

@@ -113,6 +113,29 @@ static void finished_documents_that_come_again_are_dropped(void **state) {
     free(sink);
 }
 
+// One token among others that are the vocabulary's first and last.
+static void a_vocabulary_ends_where_it_ends(void **state) {
+    const int32_t sizes[] = {1, 256, 50288, INT32_MAX};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const struct documents_settings settings = {.vocab_size = sizes[i], .bos = -1};
+        const int32_t tokens[] = {0, sizes[i] - 1, sizes[i], -1, INT32_MIN, INT32_MAX};
+        for (int t = 0; t < 6; t++) {
+            struct documents d;
+            assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+            struct record *record = record_of("a", 0, 40, true);
+            for (int64_t at = 0; at < 40; at++) {
+                record_tokens(record)[at] = at % 2 == 0 ? 0 : sizes[i] - 1;
+            }
+            record_tokens(record)[7 + 5 * t] = tokens[t];
+            assert_int_equal(documents_accept(&d, record), STATUS_OK);
+            assert_int_equal(d.counts.bad[BAD_TOKEN], tokens[t] < 0 || tokens[t] >= sizes[i]);
+            record_free(record);
+            documents_close(&d);
+        }
+    }
+}
+
 static void foreign_tokens_and_numbers_that_are_none_are_bad(void **state) {
     struct documents d;
     struct test_sink *sink = sink_open();
@@ -436,6 +459,7 @@ int main(void) {
         cmocka_unit_test(an_open_chunk_waits_for_the_token_after_it),
         cmocka_unit_test(duplicates_are_dropped_and_gaps_are_bad),
         cmocka_unit_test(finished_documents_that_come_again_are_dropped),
+        cmocka_unit_test(a_vocabulary_ends_where_it_ends),
         cmocka_unit_test(foreign_tokens_and_numbers_that_are_none_are_bad),
         cmocka_unit_test(a_fault_in_an_open_document_ends_it),
         cmocka_unit_test(a_higher_version_replaces_and_a_lower_one_is_dropped),

@@ -59,6 +59,7 @@ static void defaults_are_those_of_the_table(void **state) {
     assert_null(settings->input);
     assert_int_equal(settings->max_line, 64 << 20);
     assert_int_equal(settings->host_slots_bytes, 1 << 30);
+    assert_int_equal(settings->idle_ms, 0);
     assert_int_equal(settings->commit_interval_ms, 5000);
     assert_int_equal(settings->peer_timeout_ms, 30000);
     assert_int_equal(settings->broker_timeout_ms, 60000);
