@@ -141,16 +141,17 @@ static enum status take_in(struct documents *d, struct document *doc, const stru
 }
 
 // Something unusable. If it names a document that is open, that one is bad, and nothing more of it
-// will come.
+// will come. A file's `last` fault is the file's.
 static enum status take_fault(struct documents *d, const struct record *record) {
     const bool named = record->serial != 0 || record->id_bytes > 0;
+    const enum bad_reason reason = record->serial != 0 && record->last ? BAD_FILE : BAD_RECORD;
     struct document *doc = named ? documents_find(d, record) : NULL;
     LOG(WARN, "%s", record->fault);
     if (doc == NULL) {
-        d->counts.bad[BAD_RECORD]++;
+        d->counts.bad[reason]++;
         return STATUS_OK;
     }
-    return doc->dead ? kill(d, doc, true) : kill_bad(d, doc, BAD_RECORD, true);
+    return doc->dead ? kill(d, doc, true) : kill_bad(d, doc, reason, true);
 }
 
 enum status documents_remember(struct documents *d, const struct document *doc) {

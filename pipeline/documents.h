@@ -15,7 +15,7 @@
 #include "pipeline/source.h"
 #include "pipeline/tally.h"
 
-enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_REASONS };
+enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_FILE, BAD_REASONS };
 
 struct document {
     uint64_t key; // names it among all of this leader's, and its state on the ranks
