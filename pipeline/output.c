@@ -125,6 +125,7 @@ static enum status write_pending(struct output *output, enum packer_end end) {
         TRY(write_all(output, output->packed, run.made));
         at += run.used;
     }
+    output->kept_back = end == PACKER_GO_ON;
     pending->count = 0;
     return STATUS_OK;
 }
@@ -134,7 +135,8 @@ enum status output_write(struct output *output) {
 }
 
 enum status output_flush(struct output *output) {
-    return write_pending(output, PACKER_FLUSH);
+    const bool any = output->pending.count > 0 || output->kept_back;
+    return any ? write_pending(output, PACKER_FLUSH) : STATUS_OK;
 }
 
 // A rename is kept for good once its folder is. Some file systems cannot sync a folder: so be it.

@@ -12,6 +12,7 @@ struct output {
     struct bytes pending;  // not yet written; callers put whole lines here
     struct packer *packer; // NULL: not packed
     char *packed;          // room for what is packed
+    bool kept_back;        // by the packer
 };
 
 // "-" is standard output. A name that is a link is followed; a pipe or device is written to as it
