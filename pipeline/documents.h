@@ -17,7 +17,7 @@
 #include "pipeline/source.h"
 #include "pipeline/tally.h"
 
-enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_REASONS };
+enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_FILE, BAD_REASONS };
 // "record", "gap", ...: as summaries and dead letters have it.
 const char *bad_reason_key(enum bad_reason reason);
 

@@ -10,8 +10,11 @@
 #define TOLD_MOST 10 // bad documents of a reason that the log tells of
 
 const char *bad_reason_key(enum bad_reason reason) {
-    static const char *const keys[BAD_REASONS] = {
-        [BAD_RECORD] = "record", [BAD_GAP] = "gap", [BAD_TOKEN] = "token", [BAD_NLL] = "nll"};
+    static const char *const keys[BAD_REASONS] = {[BAD_RECORD] = "record",
+                                                  [BAD_GAP] = "gap",
+                                                  [BAD_TOKEN] = "token",
+                                                  [BAD_NLL] = "nll",
+                                                  [BAD_FILE] = "file"};
     return keys[reason];
 }
 
@@ -146,7 +149,8 @@ enum status documents_bad_nll(struct documents *d, struct document *doc) {
 enum status documents_fault(struct documents *d, const struct record *record) {
     const bool named = record->serial != 0 || record->id_bytes > 0;
     struct document *doc = named ? documents_find(d, record) : NULL;
-    return documents_bad_record(d, doc, record, BAD_RECORD, record->fault);
+    const enum bad_reason reason = record->serial != 0 && record->last ? BAD_FILE : BAD_RECORD;
+    return documents_bad_record(d, doc, record, reason, record->fault);
 }
 
 bool documents_swallow(struct documents *d, struct partition_state *partition,

@@ -118,6 +118,13 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
     return STATUS_OK;
 }
 
+enum status endpoints_verify(const struct endpoints *endpoints, const struct result_ids *ids) {
+    if (endpoints->complete == NULL) return STATUS_OK;
+    struct file_sink_settings sink = file_sink_for(endpoints);
+    sink.ids = *ids;
+    return file_sink_verify(&sink, endpoints->complete);
+}
+
 static bool has_text(const struct endpoints *endpoints, bool *certain) {
     *certain = false;
     if (endpoints->topic_in) {

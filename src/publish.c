@@ -83,6 +83,10 @@ static enum status take(struct publish *publish, const struct record *record) {
     case RECORD_PARTITION_END: return STATUS_OK;
     case RECORD_FAULT:
         publish->bad++;
+        if (record->last) { // a file, and it is named
+            LOG(WARN, "%s", record->fault);
+            return STATUS_OK;
+        }
         LOG(WARN, "%s: document %.*s is left out: %s",
             publish->inputs.input[record->partition].path, (int)record->id_bytes, record->id,
             record->fault);

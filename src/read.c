@@ -48,7 +48,7 @@ static enum status take(const struct kafka_message *message, bool envelope, stru
     }
     if (status != STATUS_OK) return status;
     TRY(bytes_put(&output->pending, "\n", 1));
-    return output->pending.count >= FLUSH_BYTES ? output_flush(output) : STATUS_OK;
+    return output->pending.count >= FLUSH_BYTES ? output_write(output) : STATUS_OK;
 }
 
 static enum status copy(const struct settings *settings, struct kafka_consumer *consumer,

@@ -96,6 +96,7 @@ const char *bad_reason_text(enum bad_reason reason) {
         [BAD_GAP] = "tokens are missing",
         [BAD_TOKEN] = "a token is not in the vocabulary",
         [BAD_NLL] = "an NLL is not a finite number",
+        [BAD_FILE] = "a file cannot be read",
     };
     return texts[reason];
 }

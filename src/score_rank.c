@@ -241,6 +241,7 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     const struct pipeline_settings pipeline = pipeline_settings(run);
     TRY(pipeline_check(&pipeline));
     TRY(open_model(run));
+    if (speaks(run)) TRY(endpoints_verify(&run->endpoints, &run->ids));
     TRY(agree(run));
     if (settings->dry_run) {
         if (speaks(run)) {
