@@ -106,6 +106,11 @@ class Kafka:
                  self.admin("offsets", group, topic, partitions or self.partitions).splitlines()]
         return [int(offset) if int(offset) >= 0 else None for _, offset, _ in found]
 
+    def ends(self, topic, partitions=None):
+        """The offset after the last record, a partition each."""
+        return [int(line.split()[2]) for line in
+                self.admin("ends", topic, partitions or self.partitions).splitlines()]
+
 
 def main():
     """For files of which every test needs Kafka: skipped as a whole."""
