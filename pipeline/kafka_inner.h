@@ -26,11 +26,16 @@ struct kafka_client {
     void *owner; // who gets delivery reports
     bool shared; // the handle is another client's
     pthread_mutex_t lock;
-    char trouble[256]; // under lock: the last thing that librdkafka complained about; "" none
+    char trouble[512]; // under lock: the last thing that librdkafka complained about; "" none
+    char refused[512]; // under lock: why a broker let us not in, which waiting does not mend; ""
 };
 
 // As it stands in the header; "" for KAFKA_UNKNOWN.
 const char *kafka_type_name(enum kafka_type type);
+
+// Errors: USAGE.
+enum status kafka_conf_set(rd_kafka_conf_t *conf, const struct kafka_settings *settings,
+                           const struct kafka_property *ours, int count);
 
 typedef void kafka_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
 
@@ -46,8 +51,9 @@ enum status kafka_client_share(const struct kafka_client *client, const char *to
 // Purges what is queued. For every client that was given to kafka_client_open, opened or not.
 void kafka_client_close(struct kafka_client *client);
 
-// The partitions of the topic. Waits for a broker until the deadline.
-// Errors: BROKER, USAGE (no such topic), STOPPED.
+// The partitions of the topic. Waits for a broker until the deadline, but not when one is there and
+// refuses us. Thread: the only one that uses the handle, before it reads.
+// Errors: BROKER, USAGE (no such topic; wrong password or certificate), STOPPED.
 enum status kafka_client_partitions(struct kafka_client *client, int32_t *partitions);
 // Whether a broker answers and every partition has a leader; waits for it at most timeout_ms.
 bool kafka_client_answers(struct kafka_client *client, int32_t timeout_ms);

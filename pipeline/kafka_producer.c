@@ -20,8 +20,8 @@ struct kafka_producer {
     int64_t sent, settled;      // messages; those before `settled` are all acknowledged
     int64_t units;              // that ended before `settled`
     int64_t lost;
-    char why_lost[256];
-    uint8_t flags[FLIGHT_MOST]; // of messages settled .. sent - 1
+    rd_kafka_resp_err_t why_lost; // the first one
+    uint8_t flags[FLIGHT_MOST];   // of messages settled .. sent - 1
 };
 
 // The units that ended before `settled`.
@@ -44,10 +44,7 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
             message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
             return;
         }
-        if (producer->lost++ == 0) {
-            snprintf(producer->why_lost, sizeof producer->why_lost, "%s",
-                     rd_kafka_err2str(message->err));
-        }
+        if (producer->lost++ == 0) producer->why_lost = message->err;
         return;
     }
     producer->flags[number % FLIGHT_MOST] |= FLAG_KEPT;
@@ -108,9 +105,16 @@ void kafka_producer_close(struct kafka_producer *producer) {
 static enum status check_lost(struct kafka_producer *producer) {
     char why[256];
     if (producer->lost > 0) {
+        const char *lost = rd_kafka_err2str(producer->why_lost);
         LOG(ERROR, "topic %s: %" PRId64 " messages were not taken: %s", producer->client.topic,
-            producer->lost, producer->why_lost);
-        return kafka_client_unreachable(&producer->client, "deliver results", producer->why_lost);
+            producer->lost, lost);
+        if (producer->why_lost == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+            return FAIL(USAGE,
+                        "kafka %s, topic %s: %s: what is sent at once is above the topic's "
+                        "max.message.bytes; raise that, or give as much as -X message.max.bytes",
+                        producer->client.brokers, producer->client.topic, lost);
+        }
+        return kafka_client_unreachable(&producer->client, "deliver results", lost);
     }
     if (rd_kafka_fatal_error(producer->client.handle, why, sizeof why) !=
         RD_KAFKA_RESP_ERR_NO_ERROR) {

@@ -16,7 +16,8 @@
 #define USAGE_TEXT                                                                              \
     "usage: kafka_admin BROKERS [-X key=value ...] create TOPIC PARTITIONS [key=value ...]\n"   \
     "       ... delete TOPIC | grow TOPIC PARTITIONS | delete-records TOPIC PARTITION OFFSET\n" \
-    "       ... offsets GROUP TOPIC PARTITIONS     prints: partition offset metadata\n"
+    "       ... offsets GROUP TOPIC PARTITIONS     prints: partition offset metadata\n"         \
+    "       ... ends TOPIC PARTITIONS              prints: partition first end\n"
 
 struct admin {
     rd_kafka_t *handle;
@@ -214,6 +215,22 @@ out:
     return status;
 }
 
+static enum status print_ends(struct admin *admin, int count, char **arguments) {
+    (void)count;
+    int64_t partitions, low, high;
+    TRY(parse_number(arguments[1], &partitions));
+    for (int32_t i = 0; i < (int32_t)partitions; i++) {
+        const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
+            admin->handle, arguments[0], i, &low, &high, DEADLINE_MS);
+        if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            return FAIL(BROKER, "ends of %s: partition %" PRId32 ": %s", arguments[0], i,
+                        rd_kafka_err2str(error));
+        }
+        printf("%" PRId32 " %" PRId64 " %" PRId64 "\n", i, low, high);
+    }
+    return STATUS_OK;
+}
+
 static const struct command {
     const char *name;
     int least, most; // arguments
@@ -223,7 +240,8 @@ static const struct command {
     {"delete",         1, 1,  delete_topic  },
     {"grow",           2, 2,  grow          },
     {"delete-records", 3, 3,  delete_records},
-    {"offsets",        3, 3,  print_offsets }
+    {"offsets",        3, 3,  print_offsets },
+    {"ends",           2, 2,  print_ends    }
 };
 
 static const struct command *find_command(const char *name, int count) {

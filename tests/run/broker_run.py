@@ -130,7 +130,7 @@ class Brokers(FailureTest):
 
     def test_settings_of_topics(self):
         self.refused(2, ["kafka:t", "--brokers"], "--input", "kafka:t")
-        self.refused(2, ["-X foo=1", "foo"], "--input", "kafka:t", "--brokers", "127.0.0.1:1", "-X", "foo=1")
+        self.refused(2, ["-X foo:", "foo"], "--input", "kafka:t", "--brokers", "127.0.0.1:1", "-X", "foo=1")
         self.refused(2, ["-X enable.auto.commit=true"], "--input", "kafka:t", "--brokers", "127.0.0.1:1",
                      "-X", "enable.auto.commit=true")
         self.refused(2, ["--resume"], "--input", "kafka:t", "--brokers", "127.0.0.1:1", "--resume")

@@ -7,9 +7,11 @@
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 
+import harness
 from harness import BUILD, HAVE_KAFKA, SOURCE
 
 SCRIPT = SOURCE / "tests" / "kafka" / "kafka"
@@ -103,3 +105,18 @@ class Kafka:
         found = [line.split(" ", 2) for line in
                  self.admin("offsets", group, topic, partitions or self.partitions).splitlines()]
         return [int(offset) if int(offset) >= 0 else None for _, offset, _ in found]
+
+    def ends(self, topic, partitions=None):
+        """The offset after the last record, a partition each."""
+        return [int(line.split()[2]) for line in
+                self.admin("ends", topic, partitions or self.partitions).splitlines()]
+
+
+def main():
+    """For files of which every test needs Kafka: skipped as a whole."""
+    try:
+        need_kafka()
+    except unittest.SkipTest as why:
+        print(f"skipped '{why}'")
+        sys.exit(77)
+    harness.main()
