@@ -23,6 +23,7 @@ struct kafka_client {
     int64_t timeout_ms;
     bool (*stop)(void);
     void *owner; // who gets delivery reports
+    bool doomed; // destroying the handle would wait for ever
     pthread_mutex_t lock;
     char trouble[256]; // under lock: the last thing that librdkafka complained about; "" none
 };
@@ -38,14 +39,21 @@ enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
                               const struct kafka_settings *settings,
                               const struct kafka_property *ours, int count,
                               kafka_delivery *delivery);
+// Destroys the handle within the deadline. false: librdkafka does not come back from it; its
+// threads live on, and what they may look at (the opaque, the owner) must too.
+bool kafka_destroy(rd_kafka_t *handle, int64_t deadline_ms);
 // Purges what is queued. For every client that was given to kafka_client_open, opened or not.
-void kafka_client_close(struct kafka_client *client);
+// false: as kafka_destroy; the client must stay where it is.
+bool kafka_client_close(struct kafka_client *client);
 
 // The partitions of the topic. Waits for a broker until the deadline.
 // Errors: BROKER, USAGE (no such topic), STOPPED.
 enum status kafka_client_partitions(struct kafka_client *client, int32_t *partitions);
-// Whether a broker answers and every partition has a leader; waits for it at most timeout_ms.
-bool kafka_client_answers(struct kafka_client *client, int32_t timeout_ms);
+enum kafka_answer { KAFKA_NO_ANSWER, KAFKA_NO_TOPIC, KAFKA_TOPIC };
+// What a broker says of the topic now; waits for it at most timeout_ms. A partition without a
+// leader is no answer.
+enum kafka_answer kafka_client_ask(struct kafka_client *client, int32_t timeout_ms,
+                                   int32_t *partitions);
 // The offsets of the oldest record kept and of the next one to be written.
 enum status kafka_client_watermarks(struct kafka_client *client, int32_t partition, int64_t *low,
                                     int64_t *high);

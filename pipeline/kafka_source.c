@@ -185,6 +185,10 @@ static enum status source_next(struct source *base, int32_t timeout_ms, struct r
     return take_message(source, &message, record);
 }
 
+static enum status source_tend(struct source *base) {
+    return kafka_consumer_tend(((struct kafka_source *)base)->consumer);
+}
+
 static enum status source_commit(struct source *base, int32_t partition, int64_t offset,
                                  const char *blob) {
     struct kafka_source *source = (struct kafka_source *)base;
@@ -212,6 +216,7 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     static const struct source_table table = {
         .name = "kafka",
         .next = source_next,
+        .tend = source_tend,
         .commit = source_commit,
         .progress = source_progress,
         .close = source_close,
@@ -219,6 +224,7 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     static const struct source_table table_without_commits = {
         .name = "kafka",
         .next = source_next,
+        .tend = source_tend,
         .progress = source_progress,
         .close = source_close,
     };
