@@ -9,8 +9,9 @@
 #include <strings.h>
 #include <time.h>
 
-#define SETTLE_MS 3000 // a topic just made may be unknown to some brokers for this long
-#define REFUSE_MS 1000 // one broker may refuse us, another let us in within this time
+#define DESTROY_MS 15000
+#define SETTLE_MS  3000 // a topic just made may be unknown to some brokers for this long
+#define REFUSE_MS  1000 // one broker may refuse us, another let us in within this time
 
 #define SCRAM_MENDED 0x020601ff // the first librdkafka whose SCRAM Kafka 4 accepts
 
@@ -121,17 +122,18 @@ enum status kafka_client_share(const struct kafka_client *client, const char *to
     return open_topic(other);
 }
 
-void kafka_client_close(struct kafka_client *client) {
+bool kafka_client_close(struct kafka_client *client) {
     if (client->topic_handle != NULL) rd_kafka_topic_destroy(client->topic_handle);
     if (client->shared) client->handle = NULL;
     // Partitions are assigned, not subscribed to: there is no group to leave, and leaving one may
     // block in librdkafka before 2.1.
-    if (client->handle != NULL) {
-        rd_kafka_destroy_flags(client->handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (client->handle != NULL && !kafka_destroy(client->handle, client->doomed ? 0 : DESTROY_MS)) {
+        return false;
     }
     pthread_mutex_destroy(&client->lock);
     free(client->brokers);
     free(client->topic);
+    return true;
 }
 
 enum status kafka_client_unreachable(struct kafka_client *client, const char *what,
@@ -263,12 +265,12 @@ enum status kafka_client_partitions(struct kafka_client *client, int32_t *partit
     }
 }
 
-bool kafka_client_answers(struct kafka_client *client, int32_t timeout_ms) {
-    int32_t partitions;
+enum kafka_answer kafka_client_ask(struct kafka_client *client, int32_t timeout_ms,
+                                   int32_t *partitions) {
     bool leaders = false;
-    return ask_partitions(client, timeout_ms, &partitions, &leaders) ==
-               RD_KAFKA_RESP_ERR_NO_ERROR &&
-           leaders;
+    const rd_kafka_resp_err_t error = ask_partitions(client, timeout_ms, partitions, &leaders);
+    if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return KAFKA_NO_TOPIC;
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR && leaders ? KAFKA_TOPIC : KAFKA_NO_ANSWER;
 }
 
 enum status kafka_client_watermarks(struct kafka_client *client, int32_t partition, int64_t *low,

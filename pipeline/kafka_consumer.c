@@ -1,5 +1,5 @@
 // Reading assigned partitions, one message at a time (batches may lose messages in librdkafka
-// before 2.1), up to where they ended when the job began. Silence is told from death by asking.
+// before 2.1), up to where they ended when the job began.
 
 #include "pipeline/kafka_consumer.h"
 
@@ -10,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROBE_EVERY_MS 1000 // of silence
-#define PROBE_MS       500
 
 static enum status open_client(struct kafka_consumer *consumer,
                                const struct kafka_consumer_settings *settings) {
@@ -73,7 +70,7 @@ void kafka_consumer_close(struct kafka_consumer *consumer) {
     if (consumer == NULL) return;
     if (consumer->message != NULL) rd_kafka_message_destroy(consumer->message);
     if (consumer->results != NULL) rd_kafka_queue_destroy(consumer->results);
-    kafka_client_close(&consumer->client);
+    if (!kafka_client_close(&consumer->client)) return;
     free(consumer->partition);
     free(consumer);
 }
@@ -116,36 +113,24 @@ static void end_partition(struct kafka_consumer *consumer, struct kafka_partitio
 
 // A poll of `waited` ms brought nothing. AGAIN, or what the silence has come to mean.
 static enum status think_about_silence(struct kafka_consumer *consumer, int64_t waited) {
-    struct kafka_client *client = &consumer->client;
+    if (consumer->watch.unanswered_ms > 0) {
+        consumer->silent_ms = 0; // it is the brokers', and says nothing about the topic
+        return STATUS_AGAIN;
+    }
     consumer->silent_ms += waited;
-    consumer->unanswered_ms += waited;
-    consumer->probe_ms += waited;
     if (consumer->idle_ms > 0 && consumer->silent_ms >= consumer->idle_ms) {
-        for (int32_t i = 0; i < consumer->partitions; i++) {
+        bool answers;
+        TRY(kafka_consumer_ask(consumer, &answers));
+        for (int32_t i = 0; answers && i < consumer->partitions; i++) {
             consumer->partition[i].ended = true;
         }
         return STATUS_AGAIN;
     }
-    if (consumer->probe_ms >= PROBE_EVERY_MS || consumer->unanswered_ms >= client->timeout_ms) {
-        const int64_t start = clock_ms();
-        consumer->probe_ms = 0;
-        if (kafka_client_answers(client, PROBE_MS)) {
-            consumer->unanswered_ms = 0;
-        } else {
-            consumer->unanswered_ms += clock_ms() - start;
-        }
-    }
-    if (consumer->unanswered_ms >= client->timeout_ms) {
-        return kafka_client_unreachable(client, "reach a broker", "no answer");
-    }
-    if (!consumer->follow && consumer->silent_ms >= client->timeout_ms) {
-        return kafka_client_unreachable(client, "read on, although records wait", "none came");
+    if (!consumer->follow && consumer->silent_ms >= consumer->client.timeout_ms) {
+        return kafka_client_unreachable(&consumer->client, "read on, although records wait",
+                                        "none came");
     }
     return STATUS_AGAIN;
-}
-
-static void heard(struct kafka_consumer *consumer) {
-    consumer->silent_ms = consumer->unanswered_ms = consumer->probe_ms = 0;
 }
 
 // Something other than a record came.
@@ -154,8 +139,7 @@ static enum status take_event(struct kafka_consumer *consumer, const rd_kafka_me
     char why[256];
     switch ((int)event->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        if (!consumer->follow) heard(consumer);
-        consumer->unanswered_ms = 0;
+        if (!consumer->follow) consumer->silent_ms = 0;
         if (partition == NULL || partition->ended) return STATUS_AGAIN;
         atomic_store(&partition->next, event->offset);
         if (!consumer->follow && event->offset >= partition->end) {
@@ -228,7 +212,7 @@ static int64_t time_of(const rd_kafka_message_t *message) {
 static enum status take_record(struct kafka_consumer *consumer, struct kafka_message *message) {
     const rd_kafka_message_t *record = consumer->message;
     struct kafka_partition *partition = kafka_consumer_find(consumer, record->partition);
-    heard(consumer);
+    consumer->silent_ms = 0;
     if (partition == NULL || partition->ended) return STATUS_AGAIN;
     if (!consumer->follow && record->offset >= partition->end) {
         end_partition(consumer, partition); // written after this job began
@@ -259,6 +243,7 @@ enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout
     }
     if (tell_end(consumer, message)) return STATUS_OK;
     if (all_told(consumer)) return STATUS_END;
+    TRY(kafka_consumer_watch(consumer));
     const int64_t start = clock_ms();
     rd_kafka_message_t *polled = rd_kafka_consumer_poll(consumer->client.handle, timeout_ms);
     if (polled == NULL) return think_about_silence(consumer, clock_ms() - start);

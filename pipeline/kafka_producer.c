@@ -98,7 +98,7 @@ void kafka_producer_close(struct kafka_producer *producer) {
         rd_kafka_poll(producer->client.handle, 0);
     }
     if (producer->second.shared) kafka_client_close(&producer->second);
-    kafka_client_close(&producer->client);
+    if (!kafka_client_close(&producer->client)) return; // its threads look at the producer
     free(producer);
 }
 

@@ -194,6 +194,10 @@ static enum status source_next(struct source *base, int32_t timeout_ms, struct r
     return take_message(source, &message, record);
 }
 
+static enum status source_tend(struct source *base) {
+    return kafka_consumer_tend(((struct kafka_source *)base)->consumer);
+}
+
 static enum status source_commit(struct source *base, int32_t partition, int64_t offset,
                                  const char *blob) {
     struct kafka_source *source = (struct kafka_source *)base;
@@ -232,6 +236,7 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     static const struct source_table table = {
         .name = "kafka",
         .next = source_next,
+        .tend = source_tend,
         .commit = source_commit,
         .resumed = source_resumed,
         .origin = source_origin,
@@ -242,6 +247,7 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
         .name = "kafka",
         .next = source_next,
         .origin = source_origin,
+        .tend = source_tend,
         .progress = source_progress,
         .close = source_close,
     };
