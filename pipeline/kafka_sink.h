@@ -18,4 +18,5 @@ struct kafka_sink_settings {
 // Waits until the topics are known. Errors: USAGE (no such topic), BROKER, STOPPED, NO_MEMORY.
 enum status kafka_sink_open(const struct kafka_sink_settings *settings, struct sink **opened);
 // A topic as a sink of dead letters, keyed by document id where it is known. Errors: the same.
-enum status kafka_letters_open(const struct kafka_settings *settings, struct sink **opened);
+enum status kafka_letters_open(const struct kafka_settings *settings, bool json,
+                               struct sink **opened);

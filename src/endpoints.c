@@ -196,6 +196,7 @@ static enum status open_topic_sink(struct endpoints *endpoints, const struct res
         .kafka = kafka_for(settings, topic_of(settings->output)),
         .windows = settings->windows == NULL ? NULL : topic_of(settings->windows),
         .score_every = settings->score_every,
+        .json = strcmp(settings->encoding, "json") == 0,
         .ids = *ids};
     return kafka_sink_open(&sink, &endpoints->sink);
 }
@@ -203,7 +204,7 @@ static enum status open_topic_sink(struct endpoints *endpoints, const struct res
 static enum status open_topic_letters(struct endpoints *endpoints) {
     const struct settings *settings = endpoints->settings;
     const struct kafka_settings kafka = kafka_for(settings, topic_of(settings->dead_letters));
-    return kafka_letters_open(&kafka, &endpoints->letters);
+    return kafka_letters_open(&kafka, strcmp(settings->encoding, "json") == 0, &endpoints->letters);
 }
 #else
 static enum status open_topic_letters(struct endpoints *endpoints) {

@@ -28,6 +28,8 @@ static const struct option rows[] = {
      .value = "DST", .help = "input that cannot be used: a .jsonl file or kafka:TOPIC"},
     {"windows", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(windows), .value = "DST",
      .help = "kafka:TOPIC for windows as they arise, see --score-every"},
+    {"encoding", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE), AT(encoding),
+     .fallback = "protobuf", .choices = "protobuf|json", .help = "of results and letters in topics"},
     {"print", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ), AT(print),
      .fallback = "auto", .choices = "auto|json|table",
      .help = "scores on standard output; auto: a table on a terminal"},

@@ -35,7 +35,9 @@ static enum status take(const struct kafka_message *message, bool envelope, stru
                         struct sink *table, struct read_counts *counts) {
     if (message->happening != KAFKA_MESSAGE) return STATUS_OK;
     counts->messages++;
-    if (table != NULL && message->type == KAFKA_DOCUMENT_SCORE && message->value != NULL) {
+    // results in JSON are lines as they are
+    const bool json = message->value_bytes > 0 && *(const char *)message->value == '{';
+    if (table != NULL && message->type == KAFKA_DOCUMENT_SCORE && message->value != NULL && !json) {
         const enum status printed = print_row(message, table);
         counts->bad += printed == STATUS_BAD_INPUT;
         return printed == STATUS_BAD_INPUT ? STATUS_OK : printed;

@@ -17,6 +17,7 @@ struct settings {
     const char *output;                // --output DST; NULL: "-"
     const char *dead_letters;          // --dead-letters DST; NULL: bad input is only counted
     const char *windows;               // --windows kafka:TOPIC; NULL: windows stand in the results
+    const char *encoding;              // --encoding protobuf|json: of messages that are written
     const char *print;                 // --print auto|json|table: results on standard output
     const char *format;                // --format auto|jsonl|text|u16|u32: of input files
     const char *input_format;          // --input-format tokens|jsonl|text: of a topic's messages

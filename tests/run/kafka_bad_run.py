@@ -140,6 +140,18 @@ class Bad(FailureTest):
         message, = self.read(self.topics[1], "--envelope")
         self.assertTrue(before <= message["source_time_ms"] <= message["time_ms"] <= int(time.time() * 1000))
 
+    def test_results_and_letters_in_json(self):
+        """For those who index them: the value is the line that a file would have."""
+        self.send(GOOD, record("gap", [4], first=3, last=True))
+        self.score("--encoding", "json", "--job", "json", "--score-every", "2", "--windows", f"kafka:{self.topics[3]}")
+        self.score("--job", "protobuf", "--score-every", "2", "--windows", f"kafka:{self.topics[3]}")
+        for topic, count in zip(self.topics[1:], (1, 1, 2)):
+            read = self.read(topic)
+            self.assertEqual(len(read), 2 * count)
+            self.assertEqual(read[:count], read[count:])
+        done = longscan("read", "--topic", self.topics[1], *self.broker.options, "--print", "table", timeout=60)
+        self.assertEqual([json.loads(line)["id"] for line in done.stdout.splitlines() if line[0] == "{"], ["good"])
+
     def test_a_topic_of_text(self):
         self.send(("a", "naïve text".encode()), ("b", b"y" * 200000))
         longscan("score", "--model", PASSKEY, *self.broker.topic(self.topics[0]), "--input-format", "text",
