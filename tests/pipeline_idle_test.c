@@ -44,7 +44,8 @@ static int64_t idle_states(int64_t idle_ms) {
     struct rank_run runs[RANKS_MOST];
     struct temp_folder folder;
     int64_t idle = 0;
-    assert_true(flow != NULL && caught != NULL);
+    assert_non_null(flow);
+    assert_non_null(caught);
     temp_folder_make(&folder);
     make_flow(&trial, flow);
     flow->base.table = &pausing_table;

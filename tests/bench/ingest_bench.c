@@ -224,6 +224,18 @@ static void write_jsonl(FILE *file, int64_t bytes) {
     }
 }
 
+static void write_jsonl_ids(FILE *file, int64_t tokens) {
+    for (int64_t line = 0; tokens > 0; line++) {
+        const int64_t count = 50 + line * 7919 % 4000;
+        fprintf(file, "{\"id\":\"line-%lld\",\"tokens\":[0", (long long)line);
+        for (int64_t i = 1; i < count; i++) {
+            fprintf(file, ",%lld", (long long)((i * 7919 + line) % VOCABULARY));
+        }
+        fputs("]}\n", file);
+        tokens -= count;
+    }
+}
+
 static void write_u16(FILE *file, int64_t tokens) {
     for (int64_t i = 0; i < tokens; i++) {
         const uint16_t token = (uint16_t)(i * 7919 % VOCABULARY);
@@ -272,6 +284,7 @@ int main(int count, char **arguments) {
     measure_topic(1024, 2, tokens, repeats);
     measure_topic(1024, 4, tokens, repeats);
     measure_file("file of u16", FILE_U16, write_u16, tokens, repeats);
+    measure_file("file of JSONL ids", FILE_JSONL, write_jsonl_ids, tokens, repeats);
     measure_file("file of JSONL text, byte tokenizer", FILE_JSONL, write_jsonl, tokens, repeats);
     return 0;
 }

@@ -1,58 +1,20 @@
-// leader_bench [steps]: the leader's time in a step, part by part, without ranks: its own functions on
+// leader_bench [steps [workload]]: the leader's time in a step, part by part, without ranks: its own functions on
 // its own thread, and in place of the communication thread a box that takes the step messages and
 // gives an answer of the right size to each. Microseconds; the least, the median and the 99th
-// percentile of the steps, and the median over the documents of a step.
+// percentile of the steps, and the median over the spans and tokens of a step. All workloads but for
+// the one named.
 
 #include "ops/base/check.h"
 #include "ops/base/clock.h"
 #include "pipeline/leader_inner.h"
-#include "pipeline/step.h"
+#include "tests/bench/comm_box.h"
 #include "tests/bench/samples.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { RANKS = 64, TEXT_TOKENS = 1 << 24, VOCABULARY = 50288, LONG_RECORD = 65536 };
+enum { TEXT_TOKENS = 1 << 24, VOCABULARY = 50288, LONG_RECORD = 65536 };
 enum { LONGS_MOST = 64, OPEN_MOST = 10000 };
-
-// In place of pipeline/comm.c.
-struct comm {
-    struct message held[RANKS];
-    int32_t count, given;
-};
-
-enum status comm_send(struct comm *comm, struct message *message) {
-    CHECK(comm->count < RANKS);
-    comm->held[comm->count++] = *message;
-    message->data = NULL;
-    return STATUS_OK;
-}
-
-enum status comm_next(struct comm *comm, enum message_kind kind, int32_t timeout_ms,
-                      struct message *message) {
-    (void)kind;
-    (void)timeout_ms;
-    if (comm->given == comm->count) return STATUS_AGAIN;
-    *message = comm->held[comm->given++];
-    return STATUS_OK;
-}
-
-// Each step message becomes its answer.
-static void answer(struct comm *comm) {
-    for (int32_t i = 0; i < comm->count; i++) {
-        struct message *message = &comm->held[i];
-        const int32_t rank = message->peer;
-        struct step step;
-        float *nll = NULL;
-        if (step_read(message, &step) != STATUS_OK) abort();
-        free(message->data);
-        if (step_result_make(step.number, step.rows, message, &nll) != STATUS_OK) abort();
-        for (int64_t row = 0; row < step.rows; row++) {
-            nll[row] = 1.5f;
-        }
-        message->peer = rank;
-    }
-}
 
 static enum status null_score(struct sink *sink, const struct document_score *score) {
     (void)sink;
@@ -298,7 +260,7 @@ static void print_times(struct bench *b, const struct workload *load, int64_t st
                samples_quantile(&b->time[part], 0.0), median,
                samples_quantile(&b->time[part], 0.99), 1e3 * median / spans, 1e3 * median / tokens);
     }
-    if (b->fed_tokens > 0) {
+    if (load->feed != feed_ends) { // which runs a step of its own
         printf("  %-8s %45s %12.2f\n", "accept", "mean of all", 1e3 * b->fed_us / b->fed_tokens);
     }
 }
@@ -318,11 +280,12 @@ static void measure(const struct workload *load, int32_t *text, int64_t steps) {
 
 int main(int count, char **arguments) {
     const int64_t steps = count > 1 ? strtoll(arguments[1], NULL, 10) : 100;
-    int32_t *text = malloc(TEXT_TOKENS * sizeof *text);
-    if (steps < 1 || steps > SAMPLES_MOST || text == NULL) {
+    if (steps < 1 || steps > SAMPLES_MOST) {
         fprintf(stderr, "usage: leader_bench [steps [workload]]; at most %d steps\n", SAMPLES_MOST);
         return 2;
     }
+    int32_t *text = malloc(TEXT_TOKENS * sizeof *text);
+    if (text == NULL) return 1;
     for (int64_t i = 0; i < TEXT_TOKENS; i++) {
         text[i] = (int32_t)(i * 7919 % VOCABULARY);
     }
