@@ -80,8 +80,7 @@ class Streams(FailureTest):
                     job, results = f"job-{record_tokens}-{groups}", self.topic(f"out-{record_tokens}-{groups}")
                     self.score_topic(PASSKEY, job, topic, results, "--token-nll", groups=groups)
                     self.assertEqual(self.read(results), expected)
-                    last = job, topic, results, self.broker.ends(results)
-        job, topic, results, ends = last
+        ends = self.broker.ends(results)
         done = self.score_topic(PASSKEY, job, topic, results, "--token-nll")
         self.assertIn("nothing new", done.stderr)
         self.assertEqual(self.broker.ends(results), ends)
