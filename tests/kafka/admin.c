@@ -83,12 +83,12 @@ static enum status wait_answer(struct admin *admin, const char *what) {
     return status;
 }
 
-// Partitions that have a leader; -1: there is no such topic, or nobody answers.
+// Partitions that have a leader; -1: there is no such topic; -2: nobody answers.
 static int count_partitions(struct admin *admin, const char *topic) {
     const struct rd_kafka_metadata *metadata = NULL;
     int found = -1;
     if (rd_kafka_metadata(admin->handle, 1, NULL, &metadata, 5000) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return -1;
+        return -2;
     }
     for (int i = 0; i < metadata->topic_cnt; i++) {
         const struct rd_kafka_metadata_topic *at = &metadata->topics[i];
@@ -101,16 +101,34 @@ static int count_partitions(struct admin *admin, const char *topic) {
     return found;
 }
 
-static enum status wait_partitions(struct admin *admin, const char *topic, int64_t wanted) {
+// Whether an attempt that failed may be repeated: a broker that has just started, or made a topic,
+// does not know at once what it leads. Waits a moment.
+static bool may_repeat(int64_t start_ms) {
     const struct timespec moment = {.tv_nsec = 50 * 1000 * 1000};
+    nanosleep(&moment, NULL);
+    return clock_ms() - start_ms < DEADLINE_MS;
+}
+
+static enum status wait_partitions(struct admin *admin, const char *topic, int64_t wanted) {
     const int64_t start = clock_ms();
     int found;
     while ((found = count_partitions(admin, topic)) != wanted) {
-        if (clock_ms() - start > DEADLINE_MS) {
-            return FAIL(BROKER, "topic %s has %d partitions, not %" PRId64 ", after %d s", topic,
-                        found, wanted, DEADLINE_MS / 1000);
-        }
-        nanosleep(&moment, NULL);
+        if (may_repeat(start)) continue;
+        return FAIL(BROKER, "topic %s has %d partitions, not %" PRId64 ", after %d s", topic, found,
+                    wanted, DEADLINE_MS / 1000);
+    }
+    return STATUS_OK;
+}
+
+static enum status find_ends(struct admin *admin, const char *topic, int32_t partition,
+                             int64_t *low, int64_t *high) {
+    const int64_t start = clock_ms();
+    rd_kafka_resp_err_t error;
+    while ((error = rd_kafka_query_watermark_offsets(admin->handle, topic, partition, low, high,
+                                                     5000)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (may_repeat(start)) continue;
+        return FAIL(BROKER, "ends of %s: partition %" PRId32 ": %s", topic, partition,
+                    rd_kafka_err2str(error));
     }
     return STATUS_OK;
 }
@@ -175,37 +193,40 @@ static enum status delete_records(struct admin *admin, int count, char **argumen
     rd_kafka_DeleteRecords(admin->handle, &before, 1, admin->options, admin->queue);
     rd_kafka_DeleteRecords_destroy(before);
     TRY(wait_answer(admin, "delete-records"));
-    const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
-        admin->handle, arguments[0], (int32_t)partition, &low, &high, DEADLINE_MS);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR || low < offset) {
-        return FAIL(BROKER, "delete-records: %s; the topic begins at %" PRId64,
-                    rd_kafka_err2str(error), low);
+    TRY(find_ends(admin, arguments[0], (int32_t)partition, &low, &high));
+    if (low >= offset) return STATUS_OK;
+    return FAIL(BROKER, "delete-records: the topic begins at %" PRId64, low);
+}
+
+static rd_kafka_resp_err_t ask_committed(struct admin *admin,
+                                         rd_kafka_topic_partition_list_t *list) {
+    const rd_kafka_resp_err_t error = rd_kafka_committed(admin->handle, list, 5000);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return error;
+    for (int i = 0; i < list->cnt; i++) {
+        if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR) return list->elems[i].err;
     }
-    return STATUS_OK;
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 // Offset -1: nothing committed. The metadata is printed as it is.
 static enum status print_offsets(struct admin *admin, int count, char **arguments) {
     (void)count;
+    const int64_t start = clock_ms();
     int64_t partitions;
     enum status status = STATUS_OK;
+    rd_kafka_resp_err_t error;
     TRY(parse_number(arguments[2], &partitions));
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions);
     for (int32_t i = 0; i < (int32_t)partitions; i++) {
         rd_kafka_topic_partition_list_add(list, arguments[1], i);
     }
-    const rd_kafka_resp_err_t error = rd_kafka_committed(admin->handle, list, DEADLINE_MS);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    while ((error = ask_committed(admin, list)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (may_repeat(start)) continue;
         status = FAIL(BROKER, "offsets of %s: %s", arguments[0], rd_kafka_err2str(error));
         goto out;
     }
     for (int i = 0; i < list->cnt; i++) {
         const rd_kafka_topic_partition_t *at = &list->elems[i];
-        if (at->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            status = FAIL(BROKER, "offsets of %s: partition %" PRId32 ": %s", arguments[0],
-                          at->partition, rd_kafka_err2str(at->err));
-            goto out;
-        }
         printf("%" PRId32 " %" PRId64 " %.*s\n", at->partition,
                at->offset < 0 ? INT64_C(-1) : at->offset, (int)at->metadata_size,
                at->metadata == NULL ? "" : (const char *)at->metadata);
@@ -220,12 +241,7 @@ static enum status print_ends(struct admin *admin, int count, char **arguments) 
     int64_t partitions, low, high;
     TRY(parse_number(arguments[1], &partitions));
     for (int32_t i = 0; i < (int32_t)partitions; i++) {
-        const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
-            admin->handle, arguments[0], i, &low, &high, DEADLINE_MS);
-        if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            return FAIL(BROKER, "ends of %s: partition %" PRId32 ": %s", arguments[0], i,
-                        rd_kafka_err2str(error));
-        }
+        TRY(find_ends(admin, arguments[0], i, &low, &high));
         printf("%" PRId32 " %" PRId64 " %" PRId64 "\n", i, low, high);
     }
     return STATUS_OK;

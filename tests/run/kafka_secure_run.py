@@ -1,4 +1,6 @@
 """A broker that demands TLS and a password: what gets in, what does not, and what is said then."""
+import os
+import pathlib
 import subprocess
 import time
 
@@ -74,6 +76,15 @@ class Secure(FailureTest):
                     self.assertNotIn("wrong-pass", said)
                     self.assertNotIn("longscan-password", said)
         self.assertEqual((self.broker.ends("in"), self.leftovers()), (before, []))
+
+    def test_the_broker_listens_on_this_machine_alone(self):
+        process = pathlib.Path("/proc") / (self.broker.folder / "pid").read_text().strip()
+        sockets = {os.readlink(file) for file in (process / "fd").iterdir() if file.exists() or file.is_symlink()}
+        rows = [line.split() for kind in ("tcp", "tcp6") for line in (process / "net" / kind).read_text().splitlines()]
+        listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+        self.assertEqual(len(listening), 2)
+        for address in listening:
+            self.assertEqual(address.split(":")[0][-8:], "0100007F")
 
     def test_an_old_librdkafka_says_why_it_cannot_do_scram(self):
         """Kafka 4 refuses the SCRAM of librdkafka before 2.6.1: right credentials work, or it says so."""
