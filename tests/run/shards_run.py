@@ -151,7 +151,7 @@ class Shards(FailureTest):
         self.assertEqual(bytes_of(self.folder / "out"), {})
 
     def killed_and_resumed(self, front, back):
-        """Every process of the job is killed at once, when some shards are complete and some are not."""
+        """Every rank of the job is killed at once, when some shards are complete and some are not."""
         count = 24
         source = self.fill("in", count, 3, 1000, 256)
         score = [*front, "score", "--model", PASSKEY, "--input", source, "--threads", "1", "--step-tokens", "1024",
@@ -164,10 +164,9 @@ class Shards(FailureTest):
         def complete():
             return [path for path in output.glob("*") if path.suffix != ".partial"]
         wait_until(lambda: len(complete()) >= 3 and self.leftovers(), 60, "the third shard")
-        for rank in ranks_of(mark):
+        for rank in ranks_of(mark):  # with threads the one process
             os.kill(rank, signal.SIGKILL)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(30)
         wait_until(lambda: ranks_of(mark) == [], 10, "the end of all ranks")
         self.assertNotEqual(self.leftovers(), [])
         times = {path: path.stat().st_mtime_ns for path in complete()}
