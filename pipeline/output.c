@@ -12,12 +12,18 @@
 
 #define PACKED_BYTES ((size_t)64 * 1024)
 
-static void output_free(struct output *output) {
-    if (output == NULL) return;
-    if (output->fd >= 0 && output->fd != STDOUT_FILENO) close(output->fd);
+static void free_buffers(struct output *output) {
     bytes_free(&output->pending);
     packer_close(output->packer);
     free(output->packed);
+    output->packer = NULL;
+    output->packed = NULL;
+}
+
+static void output_free(struct output *output) {
+    if (output == NULL) return;
+    if (output->fd >= 0 && output->fd != STDOUT_FILENO) close(output->fd);
+    free_buffers(output);
     free(output->partial);
     free(output->path);
     free(output);
@@ -170,7 +176,9 @@ static enum status rename_into_place(const struct output *output, bool replace) 
 }
 
 enum status output_end(struct output *output) {
-    return write_pending(output, PACKER_FINISH);
+    TRY(write_pending(output, PACKER_FINISH));
+    free_buffers(output); // many may wait for their names
+    return STATUS_OK;
 }
 
 enum status output_sync(struct output *output) {

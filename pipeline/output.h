@@ -30,8 +30,8 @@ void output_drop(struct output *output);
 // Removes what a run that was killed has left of this output, if anything.
 void output_remove_partial(const char *path);
 
-// The steps of output_finish, for many outputs at once. Nothing is pending after output_end; the
-// file is to be synced between the two. A rename is kept for good once its folder is synced.
+// The steps of output_finish, for many outputs at once. After output_end there is nothing to write
+// any more, and no buffer; the file is to be synced before it is named. A rename is kept for good once its folder is synced.
 enum status output_end(struct output *output);
 enum status output_sync(struct output *output);
 enum status output_name(struct output *output, bool replace); // frees it in any case

@@ -5,7 +5,7 @@
 #include "pipeline/output_names.h"
 
 #include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
 
 #define LINE_MOST  ((size_t)64 * 1024 * 1024) // longer than any line of results
 #define LINE_FIRST ((size_t)4096)
@@ -21,12 +21,15 @@ struct made_with {
 };
 
 static bool read_hash(const char *text, size_t bytes, uint64_t *hash) {
-    char copy[22];
-    int end = 0;
-    if (bytes != 21) return false;
-    memcpy(copy, text, bytes);
-    copy[bytes] = '\0';
-    return sscanf(copy, "xxh3:%16" SCNx64 "%n", hash, &end) == 1 && end == 21;
+    static const char digits[] = "0123456789abcdef";
+    *hash = 0;
+    if (bytes != 21 || memcmp(text, "xxh3:", 5) != 0) return false;
+    for (size_t i = 5; i < bytes; i++) {
+        const char *digit = memchr(digits, text[i], 16);
+        if (digit == NULL) return false;
+        *hash = *hash << 4 | (uint64_t)(digit - digits);
+    }
+    return true;
 }
 
 static bool read_line(const char *line, size_t bytes, struct made_with *made) {

@@ -26,4 +26,5 @@ static inline void pack_behind(enum packing packing, const char *text, size_t by
         to->count += run.made;
     }
     packer_close(packer);
+    if (to->data == NULL) abort();
 }

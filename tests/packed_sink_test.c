@@ -72,8 +72,10 @@ static enum status read_all(const char *path, struct bytes *all) {
     all->count = 0;
     while (status == STATUS_OK && !(reader.ended && reader.begin == reader.end)) {
         status = byte_reader_fill(&reader, 1, INT64_MAX);
-        assert_int_equal(bytes_put(all, reader.data + reader.begin, reader.end - reader.begin),
-                         STATUS_OK);
+        const size_t bytes = reader.end - reader.begin;
+        if (bytes > 0) {
+            assert_int_equal(bytes_put(all, reader.data + reader.begin, bytes), STATUS_OK);
+        }
         reader.begin = reader.end;
     }
     byte_reader_free(&reader);
@@ -157,6 +159,7 @@ static void streams(void **state) {
         snprintf(name, sizeof name, "copy%s", packing_extension(packings[i]));
         assert_int_equal(link(partial, temp_name(&f->folder, name)), 0);
         assert_int_equal(read_all(f->folder.name, &unpacked), STATUS_IO); // cut off
+        if (unpacked.data == NULL) abort();
         assert_true(unpacked.count > 100);
         assert_int_equal(unpacked.data[unpacked.count - 1], '\n');
         const size_t before = unpacked.count;

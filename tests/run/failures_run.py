@@ -92,7 +92,7 @@ class Files(FailureTest):
         self.refused(2, [str(gone)], "--input", f"@{gone}")
         (self.folder / "nothing").mkdir()
         self.refused(2, ["nothing"], "--input", self.folder / "nothing")
-        self.refused(2, ["in.jsonl.gz", "packed"], "--input", self.write("in.jsonl.gz", b"\x1f\x8b"))
+        self.refused(3, ["in.jsonl.gz", "cut off", "byte 2"], "--input", self.write("in.jsonl.gz", b"\x1f\x8b"))
 
     def test_a_listed_file_that_is_not_there(self):
         gone = self.folder / "gone.jsonl"
