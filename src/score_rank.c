@@ -260,6 +260,7 @@ enum status score_on_rank(const struct settings *settings, const struct score_pl
     const enum status status = score(&run, totals);
     if (status != STATUS_OK) {
         if (totals->exit_code == 0) totals->exit_code = status_exit_code(status);
+        launch_tell_failure(totals->exit_code);
         // the leader of the group may still be removing what it has half written
         if (place->group->rank != 0) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
         place->group->table->abort(place->group, launch_exit_code(totals->exit_code));

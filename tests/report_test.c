@@ -167,15 +167,18 @@ static void the_ends_of_mpirun_have_one_meaning_each(void **state) {
         {EXITED(141),                    141},
         {EXITED(142),                    142},
         {EXITED(143),                    143},
+        {EXITED(205),                    142},
         {EXITED(213),                    1  },
         {KILLED(9),                      142},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(launch_outcome(cases[i].wait_status, false), cases[i].exit_code);
+        assert_int_equal(launch_outcome(cases[i].wait_status, false, 0), cases[i].exit_code);
     }
-    assert_int_equal(launch_outcome(EXITED(1), true), 130);
-    assert_int_equal(launch_outcome(EXITED(130), false), 130); // a rank that a second signal ended
+    assert_int_equal(launch_outcome(EXITED(1), true, 0), 130);
+    assert_int_equal(launch_outcome(9, false, 140), 140); // mpirun hung after a rank had failed
+    assert_int_equal(launch_outcome(EXITED(130), false, 0),
+                     130); // a rank that a second signal ended
 }
 
 static void ranks_believe_the_launcher(void **state) {
