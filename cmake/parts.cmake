@@ -2,6 +2,15 @@
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
+foreach(part zlib libzstd) # packed inputs and outputs
+  string(TOUPPER ${part} name)
+  pkg_check_modules(${name} IMPORTED_TARGET ${part})
+  if(NOT ${name}_FOUND)
+    string(REPLACE "zlib" "zlib1g" package ${part})
+    message(FATAL_ERROR "${part} was not found: install ${package}-dev (scripts/install-packages)")
+  endif()
+endforeach()
+
 set(LONGSCAN_HAVE_MPI OFF)
 if(NOT LONGSCAN_MPI STREQUAL "OFF")
   find_package(MPI COMPONENTS C)

@@ -49,12 +49,12 @@ enum status closed_remember(struct closed *closed, const char *id, size_t id_byt
     return STATUS_OK;
 }
 
-const struct closed_document *closed_find(const struct closed *closed, const char *id,
-                                          size_t id_bytes) {
+struct closed_document *closed_find(const struct closed *closed, const char *id, size_t id_bytes) {
     if (closed->bucket == NULL) return NULL;
     int32_t at = *bucket_of(closed, id, id_bytes);
     for (; at >= 0; at = closed->document[at].next) {
-        const struct closed_document *document = &closed->document[at];
+        struct closed_document *document = &closed->document[at];
+        if (document->revived) continue;
         if (document->id_bytes == id_bytes && memcmp(document->id, id, id_bytes) == 0) {
             return document;
         }

@@ -50,6 +50,14 @@ static size_t wire_id_bytes(const uint8_t *data, size_t bytes) {
     return found;
 }
 
+// The id that a message's key names, though its value cannot be read.
+static enum status make_keyed_fault(const void *key, size_t key_bytes, const char *reason,
+                                    struct record **decoded) {
+    const bool named =
+        key != NULL && key_bytes > 0 && key_bytes <= ID_BYTES_MOST && utf8_valid(key, key_bytes);
+    return record_make_fault(named ? key : "", named ? key_bytes : 0, reason, decoded);
+}
+
 static void record_entry(const void *entries, size_t at, const char **key, const char **value) {
     Longscan__TokenRecord__AttributesEntry *const *entry = entries;
     *key = entry[at]->key;
@@ -159,9 +167,9 @@ enum status codec_decode_record(const void *message, size_t bytes, const void *k
     if (bytes > CODEC_MESSAGE_MOST) {
         snprintf(reason, sizeof reason, "it has %zu bytes, more than %zu", bytes,
                  CODEC_MESSAGE_MOST);
-        return record_make_fault("", 0, reason, decoded);
+        return make_keyed_fault(key, key_bytes, reason, decoded);
     }
-    if (bytes == 0) return record_make_fault("", 0, "it is empty", decoded);
+    if (bytes == 0) return make_keyed_fault(key, key_bytes, "it is empty", decoded);
 
     // A record's tokens and attributes unpack to little more than their bytes.
     struct codec_memory memory = {.left = bytes + 1024 * 1024};
@@ -169,7 +177,7 @@ enum status codec_decode_record(const void *message, size_t bytes, const void *k
     Longscan__TokenRecord *unpacked = longscan__token_record__unpack(&allocator, bytes, message);
     if (unpacked == NULL) {
         if (memory.failed) return FAIL(NO_MEMORY, "a record of %zu bytes", bytes);
-        return record_make_fault("", 0, guess_format(message, memory.exhausted), decoded);
+        return make_keyed_fault(key, key_bytes, guess_format(message, memory.exhausted), decoded);
     }
     enum status status;
     const char *id = unpacked->id;
@@ -184,6 +192,11 @@ enum status codec_decode_record(const void *message, size_t bytes, const void *k
         status = record_make_fault(id, id_bytes, wrong, decoded);
     } else {
         status = make_record(unpacked, decoded);
+    }
+    if (status == STATUS_OK && (*decoded)->kind == RECORD_FAULT && id_bytes > 0) {
+        (*decoded)->version = unpacked->version;
+        (*decoded)->first = unpacked->first < 0 ? 0 : unpacked->first;
+        (*decoded)->last = unpacked->last;
     }
     longscan__token_record__free_unpacked(unpacked, &allocator);
     return status;

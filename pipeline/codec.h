@@ -32,6 +32,10 @@ enum status codec_encode_record(const struct record *record, int32_t width,
 enum status codec_encode_score(const struct document_score *score, const struct result_ids *ids,
                                struct codec_bytes *out);
 enum status codec_encode_piece(const struct document_piece *piece, struct codec_bytes *out);
+enum status codec_encode_window(const struct document_window *window, struct codec_bytes *out);
+// id: [ID_BYTES_MOST], the window's id will point there. Errors: BAD_INPUT (logged), NO_MEMORY.
+enum status codec_decode_window(const void *message, size_t bytes, char *id,
+                                struct document_window *window);
 
 // A DocumentScore as it was read. Everything lies in one block; codec_score_free.
 struct codec_score {
@@ -43,17 +47,6 @@ struct codec_score {
 enum status codec_decode_score(const void *message, size_t bytes, struct codec_score **decoded);
 void codec_score_free(struct codec_score *score); // accepts NULL
 
-// Input that could not be used, and where it was.
-struct dead_letter {
-    const char *id; // NULL: not known
-    size_t id_bytes;
-    const char *reason, *topic; // terminated
-    int32_t partition;
-    int64_t offset;
-    int64_t expected_first, found_first; // token positions
-    const void *record;                  // the message as it came
-    size_t record_bytes;
-};
 // Errors: NO_MEMORY.
 enum status codec_encode_dead_letter(const struct dead_letter *letter, struct codec_bytes *out);
 // Errors: BAD_INPUT (logged with what is wrong), NO_MEMORY. One block; release with free.

@@ -24,6 +24,7 @@ enum status codec_encode_dead_letter(const struct dead_letter *letter, struct co
     message.offset = letter->offset;
     message.expected_first = letter->expected_first;
     message.found_first = letter->found_first;
+    message.message_bytes = letter->message_bytes;
     message.record.len = letter->record_bytes;
     memcpy(&message.record.data, &letter->record, sizeof message.record.data);
     const enum status status = codec_pack(&message.base, out);
@@ -58,6 +59,7 @@ static enum status make_letter(const Longscan__DeadLetter *message, struct dead_
     if (message->record.len > 0) memcpy(at, message->record.data, message->record.len);
     letter->record = at;
     letter->record_bytes = message->record.len;
+    letter->message_bytes = message->message_bytes;
     *decoded = letter;
     return STATUS_OK;
 }

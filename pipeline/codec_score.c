@@ -1,6 +1,7 @@
 // Results and dead letters: nouns into messages, and messages into nouns for reading a topic.
 
 #include "pipeline/codec.h"
+#include "ops/base/json.h"
 #include "pipeline/codec_inner.h"
 #include "proto/stream.pb-c.h"
 
@@ -136,6 +137,45 @@ enum status codec_encode_score(const struct document_score *score, const struct 
     status = codec_pack(&message.base, out);
 out:
     parts_free(&parts);
+    return status;
+}
+
+enum status codec_encode_window(const struct document_window *window, struct codec_bytes *out) {
+    Longscan__WindowScore message = LONGSCAN__WINDOW_SCORE__INIT;
+    char id[ID_BYTES_MOST + 1];
+    memcpy(id, window->id, window->id_bytes);
+    id[window->id_bytes] = '\0';
+    message.id = id;
+    message.version = window->version;
+    message.first = window->window.first;
+    message.scored = window->window.scored;
+    message.nll = window->window.nll;
+    return codec_pack(&message.base, out);
+}
+
+enum status codec_decode_window(const void *message, size_t bytes, char *id,
+                                struct document_window *window) {
+    struct codec_memory memory = {.left = 64 * 1024};
+    ProtobufCAllocator allocator = codec_allocator(&memory);
+    Longscan__WindowScore *unpacked = longscan__window_score__unpack(&allocator, bytes, message);
+    if (unpacked == NULL) {
+        if (memory.failed) return FAIL(NO_MEMORY, "a window of %zu bytes", bytes);
+        return FAIL(BAD_INPUT, "a message of %zu bytes is no WindowScore", bytes);
+    }
+    const size_t id_bytes = strlen(unpacked->id);
+    enum status status = STATUS_OK;
+    if (id_bytes == 0 || id_bytes > ID_BYTES_MOST || !utf8_valid(unpacked->id, id_bytes)) {
+        status = FAIL(BAD_INPUT, "a WindowScore without a usable id");
+    } else {
+        memcpy(id, unpacked->id, id_bytes);
+        *window = (struct document_window){
+            .id = id,
+            .id_bytes = id_bytes,
+            .version = unpacked->version,
+            .window = {.first = unpacked->first, .scored = unpacked->scored, .nll = unpacked->nll}
+        };
+    }
+    longscan__window_score__free_unpacked(unpacked, &allocator);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include "ops/base/room.h"
 #include "pipeline/documents_inner.h"
 
+#include <stdio.h>
 #include <string.h>
 
 int64_t document_ready(const struct document *doc, bool *closes) {
@@ -19,38 +20,6 @@ int64_t document_ready(const struct document *doc, bool *closes) {
 
 bool document_done(const struct document *doc) {
     return doc->closed && !doc->dead && (doc->answered == doc->known || doc->known <= 1);
-}
-
-static bool gone_through(const struct document *doc) {
-    return doc->answered == doc->planned;
-}
-
-// Nothing of the document will leave. What is under way for it still comes back. closed: nor does
-// any record of it come any more.
-static enum status kill(struct documents *d, struct document *doc, bool closed) {
-    bool closes = false;
-    d->ready_tokens -= document_ready(doc, &closes);
-    documents_unqueue(d, doc);
-    documents_untouch(d, doc);
-    doc->dead = true;
-    doc->closed = doc->closed || closed;
-    if (doc->listed) documents_unlist(d, doc);
-    d->held_bytes -= tally_bytes(&doc->tally);
-    tally_free(&doc->tally);
-    document_free_tokens(doc);
-    if (doc->holder >= 0) {
-        TRY(room_for((void **)&d->drops, &d->drop_room, d->drop_count + 1, sizeof *d->drops));
-        d->drops[d->drop_count++] = (struct state_drop){doc->key, doc->holder};
-        doc->holder = -1;
-    }
-    if (doc->closed && gone_through(doc)) documents_forget(d, doc);
-    return STATUS_OK;
-}
-
-static enum status kill_bad(struct documents *d, struct document *doc, enum bad_reason reason,
-                            bool closed) {
-    d->counts.bad[reason]++;
-    return kill(d, doc, closed);
 }
 
 // Tokens in plans are let go.
@@ -93,7 +62,15 @@ static enum status add_tokens(struct documents *d, struct document *doc, const i
     return STATUS_OK;
 }
 
+// -1: none. Whether there is one at all is found out without branches: the sign of any of these.
 static int64_t first_foreign_token(const struct documents *d, const struct record *record) {
+    const uint32_t last = (uint32_t)d->settings.vocab_size - 1;
+    uint32_t foreign = 0;
+    for (int64_t i = 0; i < record->tokens; i++) {
+        const uint32_t token = (uint32_t)record->token[i];
+        foreign |= token | (last - token);
+    }
+    if (foreign >> 31 == 0) return -1;
     for (int64_t i = 0; i < record->tokens; i++) {
         if (record->token[i] < 0 || record->token[i] >= d->settings.vocab_size) return i;
     }
@@ -105,11 +82,12 @@ static enum status take_in(struct documents *d, struct document *doc, const stru
     const int64_t known = doc->known - lead;
     const int64_t skip = known - record->first;
     bool closes = false;
+    char words[128];
     if (record->first > known) {
-        LOG(WARN,
-            "document %.*s: a record starts at token %lld, expected %lld; the document is bad",
-            (int)doc->id_bytes, doc->id, (long long)record->first, (long long)known);
-        return kill_bad(d, doc, BAD_GAP, record->last);
+        snprintf(words, sizeof words,
+                 "a record starts at token %lld, expected %lld; the document is bad",
+                 (long long)record->first, (long long)known);
+        return documents_bad_record(d, doc, record, BAD_GAP, words);
     }
     if (skip >= record->tokens && !(record->last && skip == record->tokens)) {
         d->counts.duplicates++;
@@ -117,14 +95,15 @@ static enum status take_in(struct documents *d, struct document *doc, const stru
     }
     const int64_t foreign = first_foreign_token(d, record);
     if (foreign >= 0) {
-        LOG(WARN,
-            "document %.*s: token %d at position %lld is not in the vocabulary of %d; "
-            "the document is bad",
-            (int)doc->id_bytes, doc->id, record->token[foreign],
-            (long long)(record->first + foreign), d->settings.vocab_size);
-        return kill_bad(d, doc, BAD_TOKEN, record->last);
+        snprintf(words, sizeof words,
+                 "token %d at position %lld is not in the vocabulary of %d; the document is bad",
+                 record->token[foreign], (long long)(record->first + foreign),
+                 d->settings.vocab_size);
+        return documents_bad_record(d, doc, record, BAD_TOKEN, words);
     }
     TRY(add_tokens(d, doc, record->token + skip, record->tokens - skip));
+    doc->last_offset = record->offset;
+    if (record->time_ms > doc->time_ms) doc->time_ms = record->time_ms;
     if (record->text_bytes >= 0 && doc->text_bytes >= 0) {
         doc->text_bytes += record->text_bytes;
     } else {
@@ -140,19 +119,6 @@ static enum status take_in(struct documents *d, struct document *doc, const stru
     return STATUS_OK;
 }
 
-// Something unusable. If it names a document that is open, that one is bad, and nothing more of it
-// will come.
-static enum status take_fault(struct documents *d, const struct record *record) {
-    const bool named = record->serial != 0 || record->id_bytes > 0;
-    struct document *doc = named ? documents_find(d, record) : NULL;
-    LOG(WARN, "%s", record->fault);
-    if (doc == NULL) {
-        d->counts.bad[BAD_RECORD]++;
-        return STATUS_OK;
-    }
-    return doc->dead ? kill(d, doc, true) : kill_bad(d, doc, BAD_RECORD, true);
-}
-
 enum status documents_remember(struct documents *d, const struct document *doc) {
     const int64_t lead = d->settings.bos >= 0 ? 1 : 0;
     if (doc->serial != 0) return STATUS_OK; // named by its place, which does not come again
@@ -165,9 +131,16 @@ static bool comes_again(const struct partition_state *partition, const struct re
     if (record->serial != 0) return false;
     const struct closed_document *before =
         closed_find(&partition->closed, record->id, record->id_bytes);
-    return before != NULL && (record->version < before->version ||
-                              (record->version == before->version &&
-                               record->first <= before->tokens - record->tokens));
+    return before != NULL && before->tokens != CLOSED_DEAD &&
+           (record->version < before->version ||
+            (record->version == before->version &&
+             record->first <= before->tokens - record->tokens));
+}
+
+// Of a document that the run before had finished with, though not with all before it: the records
+// that began it are not read again.
+static bool is_settled(const struct partition_state *partition, const struct record *record) {
+    return record->serial == 0 && record->first > 0 && record->offset < partition->settled_offset;
 }
 
 enum status documents_accept(struct documents *d, const struct record *record) {
@@ -180,21 +153,17 @@ enum status documents_accept(struct documents *d, const struct record *record) {
         return STATUS_OK;
     }
     partition->next_offset = record->offset + 1;
-    if (record->kind == RECORD_FAULT) return take_fault(d, record);
+    if (record->kind == RECORD_FAULT) return documents_fault(d, record);
+    if (documents_swallow(d, partition, record)) return STATUS_OK;
     struct document *doc = documents_find(d, record);
     if (doc != NULL && record->version < doc->version) {
         d->counts.duplicates++;
         return STATUS_OK;
     }
     if (doc != NULL && record->version > doc->version) {
-        if (!doc->dead) d->counts.replaced++;
-        TRY(kill(d, doc, true));
+        d->counts.replaced++;
+        TRY(documents_kill(d, doc));
         doc = NULL;
-    }
-    if (doc != NULL && doc->dead) {
-        doc->closed = doc->closed || record->last;
-        if (doc->closed && gone_through(doc)) documents_forget(d, doc);
-        return STATUS_OK;
     }
     if (doc != NULL && doc->closed) { // all known, results on their way
         d->counts.duplicates++;
@@ -202,6 +171,10 @@ enum status documents_accept(struct documents *d, const struct record *record) {
     }
     if (doc == NULL && comes_again(partition, record)) {
         d->counts.duplicates++;
+        return STATUS_OK;
+    }
+    if (doc == NULL && is_settled(partition, record)) {
+        d->counts.settled++;
         return STATUS_OK;
     }
     if (doc == NULL) {
@@ -251,7 +224,7 @@ enum status documents_answer(struct documents *d, struct document *doc, int64_t 
     doc->answered += rows;
     d->counts.rows += rows;
     if (doc->dead) {
-        if (doc->closed && gone_through(doc)) documents_forget(d, doc);
+        if (doc->answered == doc->planned) documents_forget(d, doc);
         return STATUS_OK;
     }
     // row i predicts position i + 1; a closed document's last row predicts nothing
@@ -259,15 +232,24 @@ enum status documents_answer(struct documents *d, struct document *doc, int64_t 
     d->held_bytes -= tally_bytes(&doc->tally);
     TRY(tally_add(&doc->tally, first + 1 - lead, nll, rows - (ends ? 1 : 0)));
     d->held_bytes += tally_bytes(&doc->tally);
-    if (!doc->tally.finite) {
-        LOG(WARN,
-            "document %.*s: the model gives a number that is not finite before position %lld; "
-            "the document is bad",
-            (int)doc->id_bytes, doc->id, (long long)(doc->answered - lead));
-        return kill_bad(d, doc, BAD_NLL, false);
-    }
+    if (!doc->tally.finite) return documents_bad_nll(d, doc);
     documents_touch(d, doc);
     return STATUS_OK;
+}
+
+void documents_close_open(struct documents *d) {
+    for (size_t i = 0; i < d->partition_count; i++) {
+        for (struct document *doc = d->partitions[i].first; doc != NULL; doc = doc->after) {
+            bool closes = false;
+            if (doc->closed) continue;
+            d->ready_tokens -= document_ready(doc, &closes);
+            doc->closed = doc->truncated = true;
+            d->ready_tokens += document_ready(doc, &closes);
+            d->counts.truncated++;
+            if (document_done(doc)) documents_touch(d, doc);
+            documents_enqueue(d, doc);
+        }
+    }
 }
 
 int64_t partition_safe_offset(const struct partition_state *partition) {

@@ -3,7 +3,28 @@
 
 #include "pipeline/documents.h"
 
-// The open document that a record belongs to, or a dead one whose records still come; NULL: none.
+// A retraction that waits for its turn.
+struct withdrawal {
+    struct withdrawal *next;
+    struct retraction retraction; // its id lies in the same block
+};
+
+// What went out of the document ahead of its score is to be taken back. Errors: NO_MEMORY.
+enum status documents_withdraw(struct documents *documents, const struct document *document);
+// Nothing of the document will leave; what went out is withdrawn. It goes once what is under way
+// for it has come back, which may be now. Errors: NO_MEMORY.
+enum status documents_kill(struct documents *documents, struct document *document);
+// This record cannot be used, so its document (NULL: it has none yet) is dead. Errors: NO_MEMORY.
+enum status documents_bad_record(struct documents *documents, struct document *document,
+                                 const struct record *record, enum bad_reason reason,
+                                 const char *words);
+enum status documents_bad_nll(struct documents *documents, struct document *document);
+// Of a RECORD_FAULT. Errors: NO_MEMORY.
+enum status documents_fault(struct documents *documents, const struct record *record);
+// Does it belong to a document that is dead? Then it is counted, and of no use.
+bool documents_swallow(struct documents *documents, struct partition_state *partition,
+                       const struct record *record);
+// The open document that a record belongs to; NULL: none.
 struct document *documents_find(const struct documents *documents, const struct record *record);
 // A new one, in the table and at the end of its partition's list. Errors: NO_MEMORY.
 enum status documents_add(struct documents *documents, struct partition_state *partition,

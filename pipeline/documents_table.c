@@ -25,7 +25,7 @@ struct document *documents_find(const struct documents *d, const struct record *
         *bucket_of(d, record->partition, record->serial, record->id, record->id_bytes);
     for (; at != NULL; at = at->next_in_bucket) {
         if (at->partition != record->partition || at->serial != record->serial) continue;
-        if (at->dead && at->closed) continue; // only waits for its answers
+        if (at->dead) continue;
         if (record->serial != 0) return at;
         if (at->id_bytes == record->id_bytes && memcmp(at->id, record->id, at->id_bytes) == 0) {
             return at;
@@ -63,14 +63,21 @@ enum status documents_open(struct documents *d, const struct documents_settings 
 }
 
 // Records come partition by partition or interleaved over few, so the search from the back is short.
+static struct partition_state *find_partition(const struct documents *d, int32_t index) {
+    for (size_t i = d->partition_count; i-- > d->partition_turn;) {
+        if (d->partitions[i].index == index) return &d->partitions[i];
+    }
+    return NULL;
+}
+
+bool documents_know_partition(const struct documents *d, int32_t partition) {
+    return find_partition(d, partition) != NULL;
+}
+
 enum status documents_partition(struct documents *d, int32_t index,
                                 struct partition_state **found) {
-    for (size_t i = d->partition_count; i-- > d->partition_turn;) {
-        if (d->partitions[i].index == index) {
-            *found = &d->partitions[i];
-            return STATUS_OK;
-        }
-    }
+    *found = find_partition(d, index);
+    if (*found != NULL) return STATUS_OK;
     TRY(room_for((void **)&d->partitions, &d->partition_room, d->partition_count + 1,
                  sizeof *d->partitions));
     *found = &d->partitions[d->partition_count++];
@@ -79,11 +86,16 @@ enum status documents_partition(struct documents *d, int32_t index,
 }
 
 struct partition_state *documents_partition_with(struct documents *d, const struct document *doc) {
-    for (size_t i = d->partition_count; i-- > d->partition_turn;) {
-        if (d->partitions[i].index == doc->partition) return &d->partitions[i];
-    }
-    CHECK(false);
-    return NULL;
+    struct partition_state *partition = find_partition(d, doc->partition);
+    CHECK(partition != NULL);
+    return partition;
+}
+
+enum status documents_resume(struct documents *d, int32_t index, int64_t settled_offset) {
+    struct partition_state *partition = NULL;
+    TRY(documents_partition(d, index, &partition));
+    partition->settled_offset = settled_offset;
+    return STATUS_OK;
 }
 
 // Of memory that waits for the document to leave; its tokens are counted as ready ones.
@@ -92,9 +104,29 @@ static int64_t bytes_of(const struct document *doc) {
            tally_bytes(&doc->tally);
 }
 
+static struct document **ready_place(const struct documents *d, size_t i) {
+    return &d->ready[(d->ready_begin + i) & (d->ready_room - 1)];
+}
+
+// Room for one more than there are documents.
+static enum status grow_ready(struct documents *d) {
+    const size_t room = d->ready_room == 0 ? 1024 : 2 * d->ready_room;
+    struct document **grown = malloc(room * sizeof *grown);
+    if (grown == NULL) return FAIL(NO_MEMORY, "queue of %zu documents", room);
+    for (size_t i = 0; i < (size_t)d->ready_documents; i++) {
+        grown[i] = *ready_place(d, i);
+    }
+    free(d->ready);
+    d->ready = grown;
+    d->ready_begin = 0;
+    d->ready_room = room;
+    return STATUS_OK;
+}
+
 enum status documents_add(struct documents *d, struct partition_state *partition,
                           const struct record *record, struct document **added) {
     if (d->entries >= d->buckets) TRY(grow_table(d));
+    if (d->entries >= d->ready_room) TRY(grow_ready(d));
     struct document *doc = calloc(1, sizeof *doc);
     char *text = malloc(record->id_bytes + record->attributes_bytes + 1);
     if (doc == NULL || text == NULL) {
@@ -113,6 +145,7 @@ enum status documents_add(struct documents *d, struct partition_state *partition
                              .attributes_bytes = record->attributes_bytes,
                              .first_offset = record->offset,
                              .holder = -1,
+                             .time_ms = -1,
                              .listed = true,
                              .before = partition->last};
     tally_begin(&doc->tally, &d->settings.tally);
@@ -187,47 +220,42 @@ void documents_forget(struct documents *d, struct document *doc) {
 }
 
 void documents_unqueue(struct documents *d, struct document *doc) {
-    struct document *before = NULL;
+    size_t i = 0;
     if (!doc->queued) return;
-    for (struct document *at = d->ready_first; at != doc; at = at->next_ready) {
-        before = at;
+    while (*ready_place(d, i) != doc) {
+        i++;
     }
-    *(before != NULL ? &before->next_ready : &d->ready_first) = doc->next_ready;
-    if (d->ready_last == doc) d->ready_last = before;
-    doc->next_ready = NULL;
     doc->queued = false;
     d->ready_documents--;
+    for (; i < (size_t)d->ready_documents; i++) {
+        *ready_place(d, i) = *ready_place(d, i + 1);
+    }
 }
 
 void documents_enqueue(struct documents *d, struct document *doc) {
     bool closes = false;
     if (doc->queued || doc->dead || document_ready(doc, &closes) == 0) return;
-    *(d->ready_last != NULL ? &d->ready_last->next_ready : &d->ready_first) = doc;
-    d->ready_last = doc;
+    *ready_place(d, (size_t)d->ready_documents++) = doc;
     doc->queued = true;
-    d->ready_documents++;
 }
 
-// Out of the queue in one walk: there may be tens of thousands.
+// Those served stand near the front: the few that wait among them move up to the others behind.
 void documents_unqueue_served(struct documents *d, struct document **served, size_t count) {
-    struct document *before = NULL;
-    size_t left = 0;
+    size_t left = 0, end = 0;
     for (size_t i = 0; i < count; i++) {
         if (served[i]->queued) left++;
         served[i]->queued = false;
     }
-    for (struct document *doc = d->ready_first, *next = NULL; left > 0; doc = next) {
-        next = doc->next_ready;
-        if (doc->queued) {
-            before = doc;
-            continue;
-        }
-        *(before != NULL ? &before->next_ready : &d->ready_first) = next;
-        if (d->ready_last == doc) d->ready_last = before;
-        doc->next_ready = NULL;
-        d->ready_documents--;
-        left--;
+    d->ready_documents -= (int64_t)left;
+    for (; left > 0; end++) {
+        if (!(*ready_place(d, end))->queued) left--;
     }
+    size_t to = end;
+    while (end-- > 0) {
+        struct document *doc = *ready_place(d, end);
+        if (doc->queued) *ready_place(d, --to) = doc;
+    }
+    d->ready_begin = (d->ready_begin + to) & (d->ready_room - 1);
 }
 
 int64_t documents_open_count(const struct documents *d) {
@@ -251,7 +279,14 @@ void documents_close(struct documents *d) {
     for (size_t i = 0; i < d->partition_count; i++) {
         closed_free(&d->partitions[i].closed);
     }
+    while (d->withdrawn != NULL) {
+        struct withdrawal *next = d->withdrawn->next;
+        free(d->withdrawn);
+        d->withdrawn = next;
+    }
+    letters_free(&d->letters);
     free(d->bucket);
+    free(d->ready);
     free(d->partitions);
     free(d->drops);
     *d = (struct documents){0};

@@ -2,7 +2,44 @@
 // done. Ordered (files): partition after partition, document after document, as they came in.
 // Otherwise (streams): whoever is done.
 
-#include "pipeline/documents.h"
+#include "pipeline/documents_inner.h"
+
+#include <stdlib.h>
+
+static enum status emit_withdrawals(struct documents *d, struct sink *sink) {
+    while (d->withdrawn != NULL) {
+        struct withdrawal *first = d->withdrawn;
+        TRY(sink->table->retract(sink, &first->retraction));
+        d->handed_over++;
+        d->withdrawn = first->next;
+        free(first);
+    }
+    return STATUS_OK;
+}
+
+// An older version that was longer left windows and pieces behind the end of this one.
+static enum status retract_older(struct documents *d, const struct document *doc, int64_t tokens,
+                                 struct sink *sink) {
+    const struct tally_settings *settings = &d->settings.tally;
+    if (doc->serial != 0 || doc->version == 0) return STATUS_OK;
+    if (settings->score_every == 0 && !settings->token_nll) return STATUS_OK;
+    const struct closed_document *older =
+        closed_find(&documents_partition_with(d, doc)->closed, doc->id, doc->id_bytes);
+    if (older == NULL || older->tokens <= tokens) return STATUS_OK;
+    const struct retraction left = {
+        .partition = doc->partition,
+        .id = doc->id,
+        .id_bytes = doc->id_bytes,
+        .windows_first = settings->score_every > 0 ? tokens : 0,
+        .windows_end = settings->score_every > 0 ? older->tokens : 0,
+        .nll_origin = d->settings.bos >= 0 ? 0 : 1,
+        .nll_first = settings->token_nll ? tokens : 0,
+        .nll_end = settings->token_nll ? older->tokens : 0,
+    };
+    TRY(sink->table->retract(sink, &left));
+    d->handed_over++;
+    return STATUS_OK;
+}
 
 static enum status emit_pieces(struct documents *d, struct document *doc, struct sink *sink) {
     struct document_piece piece;
@@ -10,6 +47,8 @@ static enum status emit_pieces(struct documents *d, struct document *doc, struct
         piece.partition = doc->partition;
         piece.id = doc->id;
         piece.id_bytes = doc->id_bytes;
+        piece.version = doc->version;
+        piece.time_ms = doc->time_ms;
         TRY(sink->table->piece(sink, &piece));
         d->handed_over++;
         tally_drop_piece(&doc->tally, &piece);
@@ -20,7 +59,8 @@ static enum status emit_pieces(struct documents *d, struct document *doc, struct
 static enum status emit_score(struct documents *d, const struct document *doc, struct sink *sink) {
     const int64_t lead = d->settings.bos >= 0 ? 1 : 0;
     const struct tally *tally = &doc->tally;
-    const bool windows = d->settings.tally.score_every > 0 && !tally->in_pieces;
+    const bool windows =
+        d->settings.tally.score_every > 0 && !tally->in_pieces && !d->settings.tally.windows_apart;
     const bool token_nll = d->settings.tally.token_nll && !tally->in_pieces;
     static const struct window_score no_window;
     static const float no_nll;
@@ -33,6 +73,7 @@ static enum status emit_score(struct documents *d, const struct document *doc, s
         .scored = tally->scored,
         .nll = tally->nll,
         .text_bytes = doc->text_bytes,
+        .time_ms = doc->time_ms,
         .attributes = doc->id + doc->id_bytes,
         .attributes_bytes = doc->attributes_bytes,
         .windows = !windows                 ? NULL
@@ -44,7 +85,9 @@ static enum status emit_score(struct documents *d, const struct document *doc, s
                      : tally->token_nll != NULL ? tally->token_nll
                                                 : &no_nll,
         .token_nll_count = token_nll ? (int64_t)tally->nll_count : 0,
+        .truncated = doc->truncated,
     };
+    TRY(retract_older(d, doc, score.tokens, sink));
     TRY(sink->table->score(sink, &score));
     d->handed_over++;
     d->counts.documents++;
@@ -88,6 +131,7 @@ static enum status emit_in_order(struct documents *d, struct sink *sink) {
 }
 
 enum status documents_emit(struct documents *d, struct sink *sink) {
+    TRY(emit_withdrawals(d, sink));
     if (d->settings.ordered) return emit_in_order(d, sink);
     while (d->touched != NULL) {
         struct document *doc = d->touched;

@@ -1,6 +1,8 @@
 // Which format an input file has.
 #include "pipeline/file_format.h"
 
+#include "pipeline/packing.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -27,9 +29,13 @@ enum file_format file_format_of(const struct input *input, enum file_format aske
     };
     if (asked != FILE_AUTO) return asked;
     if (strcmp(input->path, "-") == 0) return FILE_JSONL;
-    const char *extension = strrchr(input->name, '.');
-    for (size_t i = 0; extension != NULL && i < sizeof known / sizeof known[0]; i++) {
-        if (strcasecmp(extension, known[i].extension) == 0) return known[i].format;
+    const size_t stem = packing_stem(input->name);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        const size_t bytes = strlen(known[i].extension);
+        if (stem >= bytes &&
+            strncasecmp(input->name + stem - bytes, known[i].extension, bytes) == 0) {
+            return known[i].format;
+        }
     }
     return FILE_TEXT;
 }

@@ -2,7 +2,7 @@
 #include "pipeline/file_sink.h"
 
 #include "ops/base/check.h"
-#include "pipeline/output.h"
+#include "pipeline/output_batch.h"
 #include "pipeline/output_names.h"
 
 #include <errno.h>
@@ -18,9 +18,11 @@ struct file_sink {
     bool replace;
     struct output_names names;
     struct output **output; // [names.count]; NULL: not begun, or finished
-    bool *finished;         // [names.count]
-    int64_t handed, safe;   // lines: given to us; written, counted when all outputs are
-    enum status failed;     // what went wrong first; nothing is written after that
+    int64_t open_from;      // none before it is begun and not finished
+    struct output_batch batch;
+    bool *finished;       // [names.count]
+    int64_t handed, safe; // lines: given to us; written, counted when all outputs are
+    enum status failed;   // what went wrong first; nothing is written after that
 };
 
 static int64_t place_of(const struct file_sink *sink, int32_t partition) {
@@ -35,6 +37,7 @@ static enum status begin(struct file_sink *sink, int64_t place, struct output **
     CHECK(!sink->finished[place]);
     if (sink->output[place] == NULL) {
         sink->failed = output_open(sink->names.path[place], &sink->output[place]);
+        if (place < sink->open_from) sink->open_from = place;
     }
     *output = sink->output[place];
     return sink->failed;
@@ -43,7 +46,7 @@ static enum status begin(struct file_sink *sink, int64_t place, struct output **
 static enum status end_line(struct file_sink *sink, struct output *output, enum status status) {
     if (status == STATUS_OK) status = bytes_put(&output->pending, "\n", 1);
     if (status == STATUS_OK) sink->handed++;
-    if (status == STATUS_OK && output->pending.count >= WRITE_BYTES) status = output_flush(output);
+    if (status == STATUS_OK && output->pending.count >= WRITE_BYTES) status = output_write(output);
     if (status != STATUS_OK) sink->failed = status;
     return status;
 }
@@ -62,16 +65,32 @@ static enum status file_score(struct sink *base, const struct document_score *sc
     return end_line(sink, output, result_json_score(score, &sink->ids, &output->pending));
 }
 
+static enum status file_retract(struct sink *base, const struct retraction *retraction) {
+    struct file_sink *sink = (struct file_sink *)base;
+    struct output *output = NULL;
+    // What an older version left: lines before this version's, in a file, are no reader's concern.
+    if (retraction->windows_first > 0 || retraction->nll_first > retraction->nll_origin) {
+        sink->handed++;
+        return sink->failed;
+    }
+    TRY(begin(sink, place_of(sink, retraction->partition), &output));
+    return end_line(sink, output, result_json_retraction(retraction, &output->pending));
+}
+
 static enum status finish(struct file_sink *sink, int64_t place) {
     struct output *output = NULL;
     TRY(begin(sink, place, &output)); // an input without documents has an output too
     sink->output[place] = NULL;       // freed by finish
     sink->finished[place] = true;
-    sink->failed = output_finish(output, sink->replace);
+    sink->failed = output_batch_add(&sink->batch, output, sink->replace);
     return sink->failed;
 }
 
 static void leave_out(struct file_sink *sink, int64_t place) {
+    if (sink->output[place] == NULL) {
+        output_remove_partial(sink->names.path[place]);
+        return;
+    }
     LOG(WARN, "%s is not complete and is left out", sink->names.path[place]);
     output_drop(sink->output[place]);
     sink->output[place] = NULL;
@@ -88,14 +107,22 @@ static enum status file_finish(struct sink *base, int32_t partition) {
     return finish(sink, place);
 }
 
-// Lines must not wait here while somebody waits for them.
+// Lines must not wait here while somebody waits for them: but what is packed from files, whose
+// source commits nothing, comes out the same only if it is cut in the same places.
+static enum status flush(struct file_sink *sink, struct output *output) {
+    if (output == NULL || (output->packer != NULL && sink->inputs != NULL)) return STATUS_OK;
+    return output_flush(output);
+}
+
 static enum status file_confirmed(struct sink *base, int64_t *count) {
     struct file_sink *sink = (struct file_sink *)base;
-    for (int64_t i = 0; i < sink->names.count && sink->safe < sink->handed; i++) {
-        if (sink->failed == STATUS_OK && sink->output[i] != NULL) {
-            sink->failed = output_flush(sink->output[i]);
-        }
+    bool begun = false;
+    for (int64_t i = sink->open_from; i < sink->names.count && sink->safe < sink->handed; i++) {
+        begun = begun || sink->output[i] != NULL;
+        if (!begun) sink->open_from = i + 1;
+        if (sink->failed == STATUS_OK) sink->failed = flush(sink, sink->output[i]);
     }
+    if (sink->failed == STATUS_OK) sink->failed = output_batch_settle(&sink->batch, sink->replace);
     if (sink->failed == STATUS_OK) sink->safe = sink->handed;
     *count = sink->safe;
     return sink->failed;
@@ -124,6 +151,9 @@ static enum status file_close(struct sink *base, bool complete) {
     for (int64_t i = 0; complete && i < sink->names.count; i++) {
         if (sink->output[i] != NULL && !sink->names.shared) leave_out(sink, i);
     }
+    const enum status settled = output_batch_settle(&sink->batch, sink->replace);
+    if (complete && status == STATUS_OK) status = settled;
+    if (strcmp(sink->names.path[0], "-") != 0) output_sync_folder(sink->names.path[0]);
     sink_free(sink);
     return status;
 }
@@ -132,6 +162,7 @@ static const struct sink_table file_table = {
     .name = "file",
     .piece = file_piece,
     .score = file_score,
+    .retract = file_retract,
     .finish = file_finish,
     .confirmed = file_confirmed,
     .close = file_close,

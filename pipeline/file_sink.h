@@ -3,7 +3,8 @@
 //
 // One input gives one output: DST itself. If DST is a folder (it is one, or ends in '/'), and
 // always with several inputs, each input gives DST/NAME.jsonl, NAME being the input's without its
-// extension. A stream has no inputs, and all of it goes into DST.
+// extension; packed like the input, with the extension of that. A stream has no inputs, and all of
+// it goes into DST.
 
 #include "pipeline/inputs.h"
 #include "pipeline/result_json.h"
@@ -13,7 +14,7 @@ struct file_sink_settings {
     const char *path;            // DST; "-": standard output
     const struct inputs *inputs; // borrowed until close; NULL: a stream
     bool no_clobber;             // an existing output is not to be replaced
-    bool resume;                 // an existing output is complete, and its input is skipped
+    bool resume;                 // the input of an existing output is skipped
     struct result_ids ids;
 };
 
@@ -23,8 +24,11 @@ struct file_sink_settings {
 // Errors: USAGE, NO_MEMORY.
 enum status file_sink_check(const struct file_sink_settings *settings);
 
-// Which inputs have a complete output: complete[inputs] is filled. Errors: NO_MEMORY, USAGE.
+// Which inputs have an output already: complete[inputs] is filled. Errors: NO_MEMORY, USAGE.
 enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete);
+// Were those outputs made with the model, settings and numerics of settings->ids? Their first
+// results say so; one without documents may stay. Errors: MISMATCH (naming the file), NO_MEMORY.
+enum status file_sink_verify(const struct file_sink_settings *settings, const bool *complete);
 
 // Errors: USAGE, IO, NO_MEMORY.
 enum status file_sink_open(const struct file_sink_settings *settings, struct sink **opened);

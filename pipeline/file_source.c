@@ -16,7 +16,7 @@ struct file_source {
     struct file_source_settings settings;
     int32_t *mine; // [mine_count] inputs of this group, rising
     int64_t mine_count, at;
-    struct shard *shard; // of mine[at]; NULL: not open
+    struct shard *shard; // reads mine[at] if it has begun
     bool ending;         // mine[at] gave a fault and has only its end to give
     int64_t documents;   // begun so far
     int64_t shard_read;  // of the open shard's bytes, what `done` has of it
@@ -92,37 +92,33 @@ static enum status check(const struct inputs *inputs, const struct file_source_s
     return STATUS_OK;
 }
 
-// The input at hand cannot be read (any further). Said on its own line already by who found it.
-static enum status unreadable(struct file_source *source, enum status why, struct record **record) {
-    if (why != STATUS_IO || source->inputs->count == 1) return why;
-    int32_t partition = source->mine[source->at];
+// The input at hand cannot be read (any further), and none of it is used.
+static enum status unreadable(struct file_source *source, struct record **record) {
+    const int32_t partition = source->mine[source->at];
     const struct shard *shard = source->shard;
-    char text[1280];
-    snprintf(text, sizeof text, "%.1000s: cannot be read to its end",
-             source->inputs->input[partition].path);
-    bool open = shard != NULL && shard->begun; // its document dies with the file
-    enum status status = record_make_fault(open ? shard->document.id : "",
-                                           open ? shard->document.id_bytes : 0, text, record);
-    if (status == STATUS_OK) {
-        (*record)->partition = partition;
-        (*record)->offset = shard == NULL ? 0 : shard->line;
-        (*record)->serial = 1;
-        if (shard != NULL && shard->format == FILE_JSONL) {
-            (*record)->serial = (uint64_t)shard->line + 1;
-        }
-        source->documents++;
-    }
-    source->inputs->input[partition].unreadable = true;
+    struct input *input = &source->inputs->input[partition];
+    const char *path = shard->reader.path;
+    if (source->inputs->alone) return FAIL(BAD_INPUT, "%s: %s", path, shard->reader.wrong);
+    char text[1400]; // a longer path loses its end, not its reason
+    snprintf(text, sizeof text, "%.1000s is left out: %s", path, shard->reader.wrong);
+    const bool open = shard->begun; // its document dies with the file
+    TRY(record_make_fault(open ? shard->document.id : "", open ? shard->document.id_bytes : 0, text,
+                          record));
+    (*record)->partition = partition;
+    (*record)->offset = shard->line;
+    (*record)->serial = shard->format == FILE_JSONL ? (uint64_t)shard->line + 1 : 1;
+    (*record)->last = true;
+    source->documents++;
+    input->unreadable = true;
     source->ending = true;
-    return status;
+    return STATUS_OK;
 }
 
 static enum status end_partition(struct file_source *source, struct record **record) {
     TRY(record_make(RECORD_PARTITION_END, NULL, 0, NULL, 0, 0, record));
     (*record)->partition = source->mine[source->at++];
-    (*record)->offset = source->shard == NULL ? 1 : source->shard->line + 1;
-    shard_close(source->shard);
-    source->shard = NULL;
+    (*record)->offset = source->shard->line + 1;
+    shard_end(source->shard);
     source->ending = false;
     return STATUS_OK;
 }
@@ -133,29 +129,36 @@ static void count_bytes(struct file_source *source) {
     source->shard_read = read;
 }
 
+static enum status next_of_shard(struct file_source *source, int64_t deadline_ms,
+                                 struct record **record) {
+    struct shard *shard = source->shard;
+    if (shard->input == NULL) {
+        const int32_t partition = source->mine[source->at];
+        source->shard_read = 0;
+        TRY(shard_begin(shard, &source->inputs->input[partition], partition));
+    }
+    return shard_next(shard, deadline_ms, record);
+}
+
 static enum status file_next(struct source *base, int32_t timeout_ms, struct record **record) {
     struct file_source *source = (struct file_source *)base;
     const int64_t limit = source->settings.limit;
-    bool enough = limit > 0 && source->documents >= limit;
-    if (source->at < source->mine_count && source->ending) return end_partition(source, record);
-    if (source->at == source->mine_count || (enough && source->shard == NULL)) return STATUS_END;
-    if (source->shard == NULL) {
-        int32_t partition = source->mine[source->at];
-        struct shard *opened = NULL;
-        enum status status = shard_open(&source->inputs->input[partition], partition,
-                                        &source->settings.shard, &opened);
-        if (status != STATUS_OK) return unreadable(source, status, record);
-        source->shard = opened;
-        source->shard_read = 0;
-    }
-    if (enough) return end_partition(source, record);
-    enum status status = shard_next(source->shard, clock_ms() + timeout_ms, record);
+    const bool enough = limit > 0 && source->documents >= limit;
+    const bool open = source->shard->input != NULL;
+    if (source->at == source->mine_count || (enough && !open)) return STATUS_END;
+    if (source->ending || enough) return end_partition(source, record);
+    const enum status status = next_of_shard(source, clock_ms() + timeout_ms, record);
     count_bytes(source);
-    if (status == STATUS_AGAIN) return status;
     if (status == STATUS_END) return end_partition(source, record);
-    if (status != STATUS_OK) return unreadable(source, status, record);
+    if (status == STATUS_IO) return unreadable(source, record);
+    if (status != STATUS_OK) return status;
     if ((*record)->kind == RECORD_FAULT || (*record)->last) source->documents++;
     return STATUS_OK;
+}
+
+static const char *file_origin(struct source *base, int32_t partition) {
+    const struct file_source *source = (struct file_source *)base;
+    return source->inputs->input[partition].path;
 }
 
 static void file_progress(struct source *base, struct source_progress *progress) {
@@ -180,6 +183,7 @@ static enum status file_close(struct source *base) {
 static const struct source_table file_table = {
     .name = "file",
     .next = file_next,
+    .origin = file_origin,
     .progress = file_progress,
     .close = file_close,
 };
@@ -199,6 +203,7 @@ enum status file_source_open(struct inputs *inputs, const struct file_source_set
     CHECK(asked->group >= 0 && asked->group < asked->groups);
     enum status status = check(inputs, asked);
     if (status == STATUS_OK) status = deal(source);
+    if (status == STATUS_OK) status = shard_open(&asked->shard, &source->shard);
     asked->skip = NULL; // only borrowed
     if (status != STATUS_OK) {
         source_free(source);

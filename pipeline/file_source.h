@@ -15,8 +15,8 @@ struct file_source_settings {
 
 // Inputs are given to groups longest first, each to the group with the least; the same whatever
 // is skipped, so that groups agree even if they see different outputs complete.
-// An input that cannot be read ends the run (IO) if it is the only one; among several it is a
-// RECORD_FAULT, of the document that it was in, and is marked in the inputs, so that its output is
-// not taken for a complete one. Borrows the inputs and the tokenizer. Errors: USAGE, NO_MEMORY.
+// An input that cannot be read, or not to its end, is a RECORD_FAULT with `last` set, of the
+// document that it was in, and is marked in the inputs, so that its output is not taken for a
+// complete one. It ends the run (BAD_INPUT) where it is all that --input names. Borrows the inputs and the tokenizer. Errors: USAGE, NO_MEMORY.
 enum status file_source_open(struct inputs *inputs, const struct file_source_settings *settings,
                              struct source **opened);

@@ -32,9 +32,7 @@ static enum status add(struct inputs *inputs, char *path) {
     void *items = inputs->input;
     enum status status = STATUS_OK;
     bool standard = strcmp(path, "-") == 0;
-    if (ends_with(path, ".gz") || ends_with(path, ".zst")) {
-        status = FAIL(USAGE, "%s is packed, which this version cannot read: unpack it first", path);
-    } else if (inputs->count == INT32_MAX) {
+    if (inputs->count == INT32_MAX) {
         status = FAIL(USAGE, "more than %d input files", INT32_MAX);
     } else {
         status = room_for(&items, &inputs->room, (size_t)inputs->count + 1, sizeof *inputs->input);
@@ -134,7 +132,8 @@ out:
     return status;
 }
 
-// A listed file that is missing is found out when its turn comes: the others are still scored.
+// A listed file that is missing, or none, is found out when its turn comes: the others are still
+// scored.
 static enum status add_list(struct inputs *inputs, const char *list) {
     FILE *open = fopen(list, "re");
     if (open == NULL) return FAIL(USAGE, "cannot open the list %s: %s", list, strerror(errno));
@@ -147,9 +146,7 @@ static enum status add_list(struct inputs *inputs, const char *list) {
             bytes--;
         line[bytes] = '\0';
         if (bytes == 0) continue;
-        struct stat about;
-        if (strlen(line) != (size_t)bytes || strcmp(line, "-") == 0 ||
-            (stat(line, &about) == 0 && S_ISDIR(about.st_mode))) {
+        if (strlen(line) != (size_t)bytes || strcmp(line, "-") == 0) {
             status = FAIL(USAGE, "the list %s may hold files only, not %s", list, line);
             goto out;
         }
@@ -173,9 +170,11 @@ enum status inputs_expand(const char *source, struct inputs *inputs) {
     if (source[0] == '\0') {
         status = FAIL(USAGE, "the input has no name");
     } else if (strcmp(source, "-") == 0) {
+        found.alone = true;
         status = add(&found, strdup(source));
     } else if (stat(source, &about) == 0) { // a name comes before a pattern or a list
-        status = S_ISDIR(about.st_mode) ? add_folder(&found, source) : add(&found, strdup(source));
+        found.alone = !S_ISDIR(about.st_mode);
+        status = found.alone ? add(&found, strdup(source)) : add_folder(&found, source);
     } else if (source[0] == '@') {
         status = add_list(&found, source + 1);
     } else if (strpbrk(source, "*?[") != NULL) {

@@ -1,4 +1,4 @@
-// One librdkafka handle and its topic: configuration, log lines, waits with a deadline.
+// One librdkafka handle and its topic: log lines, waits with a deadline.
 
 #include "ops/base/clock.h"
 #include "pipeline/kafka_inner.h"
@@ -9,97 +9,54 @@
 #include <strings.h>
 #include <time.h>
 
-#define SETTLE_MS 3000 // a topic just made may be unknown to some brokers for this long
+#define DESTROY_MS 15000
+#define SETTLE_MS  3000 // a topic just made may be unknown to some brokers for this long
+#define REFUSE_MS  1000 // one broker may refuse us, another let us in within this time
+
+#define SCRAM_MENDED 0x020601ff // the first librdkafka whose SCRAM Kafka 4 accepts
 
 const char *kafka_type_name(enum kafka_type type) {
-    static const char *const names[] = {"", "TokenRecord", "DocumentScore", "DeadLetter"};
+    static const char *const names[KAFKA_TYPES] = {"", "TokenRecord", "DocumentScore",
+                                                   "WindowScore", "DeadLetter"};
     return names[type];
 }
 
-static void note_trouble(struct kafka_client *client, const char *text) {
+static void note(struct kafka_client *client, char *to, const char *text) {
     pthread_mutex_lock(&client->lock);
-    snprintf(client->trouble, sizeof client->trouble, "%s", text);
+    snprintf(to, sizeof client->trouble, "%s", text);
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void recall(struct kafka_client *client, const char *from, char *text) {
+    pthread_mutex_lock(&client->lock);
+    memcpy(text, from, sizeof client->trouble);
     pthread_mutex_unlock(&client->lock);
 }
 
 // librdkafka's lines. What it calls an error it mostly mends by itself, so it is shown only when
-// asked for; the last one is kept to explain a failure of ours. Thread: librdkafka's.
+// asked for; the last one is kept to explain a failure of ours. That plain text was sent to a TLS
+// port it only guesses, in a line of information. Thread: librdkafka's.
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text) {
     struct kafka_client *client = rd_kafka_opaque(handle);
-    if (level <= 4 && client != NULL && strcmp(facility, "CONFWARN") != 0) {
+    if (client != NULL && strcmp(facility, "CONFWARN") != 0 &&
+        (level <= 4 || strstr(text, "security.protocol") != NULL)) {
         const char *colon = strstr(text, "]: "); // behind the names of handle and thread
-        note_trouble(client, colon == NULL ? text : colon + 3);
+        note(client, client->trouble, colon == NULL ? text : colon + 3);
     }
     LOG(DEBUG, "librdkafka %s: %s", facility, text);
 }
 
+static bool is_refusal(int error, const char *text) {
+    return error == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+           (error == RD_KAFKA_RESP_ERR__SSL && strstr(text, "verify failed") != NULL);
+}
+
 static void on_error(rd_kafka_t *handle, int error, const char *text, void *opaque) {
+    struct kafka_client *client = opaque;
     (void)handle;
-    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) note_trouble(opaque, text);
+    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) note(client, client->trouble, text);
+    if (is_refusal(error, text)) note(client, client->refused, text);
     LOG(DEBUG, "librdkafka %s: %s", rd_kafka_err2name((rd_kafka_resp_err_t)error), text);
-}
-
-static const struct kafka_property *find_fixed(const struct kafka_property *ours, int count,
-                                               const char *key, size_t key_bytes) {
-    for (int i = 0; i < count; i++) {
-        if (ours[i].fixed && strlen(ours[i].key) == key_bytes &&
-            memcmp(ours[i].key, key, key_bytes) == 0) {
-            return &ours[i];
-        }
-    }
-    return NULL;
-}
-
-static enum status set_users(rd_kafka_conf_t *conf, const char *pair,
-                             const struct kafka_property *ours, int count) {
-    char key[128], why[256];
-    const char *equals = strchr(pair, '=');
-    const size_t key_bytes = equals == NULL ? 0 : (size_t)(equals - pair);
-    if (key_bytes == 0 || key_bytes >= sizeof key) {
-        return FAIL(USAGE, "-X %s: not of the form key=value", pair);
-    }
-    memcpy(key, pair, key_bytes);
-    key[key_bytes] = '\0';
-    const struct kafka_property *fixed = find_fixed(ours, count, key, key_bytes);
-    if (fixed != NULL && strcasecmp(fixed->value, equals + 1) != 0) {
-        return FAIL(USAGE, "-X %s: longscan needs %s=%s and sets it itself", pair, key,
-                    fixed->value);
-    }
-    if (rd_kafka_conf_set(conf, key, equals + 1, why, sizeof why) != RD_KAFKA_CONF_OK) {
-        return FAIL(USAGE, "-X %s: %s", pair, why);
-    }
-    return STATUS_OK;
-}
-
-static enum status set_all(rd_kafka_conf_t *conf, const struct kafka_settings *settings,
-                           const struct kafka_property *ours, int count) {
-    char why[256], backoff_ms[24];
-    // librdkafka waits longer and longer between two tries to connect, up to 10 s: longer than a
-    // short time-out, so that a broker that came back in time would not be seen. Destroying a handle
-    // waits for such a try too.
-    const int64_t quarter = settings->timeout_ms / 4;
-    snprintf(backoff_ms, sizeof backoff_ms, "%lld",
-             (long long)(quarter < 100     ? 100
-                         : quarter > 10000 ? 10000
-                                           : quarter));
-    if (rd_kafka_conf_set(conf, "reconnect.backoff.max.ms", backoff_ms, why, sizeof why) !=
-        RD_KAFKA_CONF_OK) {
-        return FAIL(USAGE, "kafka property reconnect.backoff.max.ms=%s: %s", backoff_ms, why);
-    }
-    for (int i = 0; i < count; i++) {
-        if (rd_kafka_conf_set(conf, ours[i].key, ours[i].value, why, sizeof why) !=
-            RD_KAFKA_CONF_OK) {
-            return FAIL(USAGE, "kafka property %s=%s: %s", ours[i].key, ours[i].value, why);
-        }
-    }
-    if (settings->brokers != NULL && rd_kafka_conf_set(conf, "bootstrap.servers", settings->brokers,
-                                                       why, sizeof why) != RD_KAFKA_CONF_OK) {
-        return FAIL(USAGE, "--brokers %s: %s", settings->brokers, why);
-    }
-    for (int64_t i = 0; i < settings->property_count; i++) {
-        TRY(set_users(conf, settings->property[i], ours, count));
-    }
-    return STATUS_OK;
 }
 
 // The brokers as configured: --brokers, or a -X bootstrap.servers in its place.
@@ -133,7 +90,7 @@ enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
     pthread_mutex_init(&client->lock, NULL);
     client->timeout_ms = settings->timeout_ms;
     client->stop = settings->stop;
-    TRY_OUT(status, set_all(conf, settings, ours, count));
+    TRY_OUT(status, kafka_conf_set(conf, settings, ours, count));
     TRY_OUT(status, keep_names(client, conf, settings));
     rd_kafka_conf_set_opaque(conf, client);
     rd_kafka_conf_set_log_cb(conf, on_log);
@@ -152,24 +109,37 @@ out:
     return status;
 }
 
-void kafka_client_close(struct kafka_client *client) {
+enum status kafka_client_share(const struct kafka_client *client, const char *topic,
+                               struct kafka_client *other) {
+    *other = (struct kafka_client){.handle = client->handle,
+                                   .timeout_ms = client->timeout_ms,
+                                   .stop = client->stop,
+                                   .shared = true};
+    pthread_mutex_init(&other->lock, NULL);
+    other->brokers = strdup(client->brokers);
+    other->topic = strdup(topic);
+    if (other->brokers == NULL || other->topic == NULL) return FAIL(NO_MEMORY, "kafka client");
+    return open_topic(other);
+}
+
+bool kafka_client_close(struct kafka_client *client) {
     if (client->topic_handle != NULL) rd_kafka_topic_destroy(client->topic_handle);
+    if (client->shared) client->handle = NULL;
     // Partitions are assigned, not subscribed to: there is no group to leave, and leaving one may
     // block in librdkafka before 2.1.
-    if (client->handle != NULL) {
-        rd_kafka_destroy_flags(client->handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (client->handle != NULL && !kafka_destroy(client->handle, client->doomed ? 0 : DESTROY_MS)) {
+        return false;
     }
     pthread_mutex_destroy(&client->lock);
     free(client->brokers);
     free(client->topic);
+    return true;
 }
 
 enum status kafka_client_unreachable(struct kafka_client *client, const char *what,
                                      const char *why) {
     char trouble[sizeof client->trouble];
-    pthread_mutex_lock(&client->lock);
-    memcpy(trouble, client->trouble, sizeof trouble);
-    pthread_mutex_unlock(&client->lock);
+    recall(client, client->trouble, trouble);
     return FAIL(BROKER,
                 "kafka %s, topic %s: cannot %s for %lld ms: %s%s%s; check --brokers and the "
                 "network, or raise --broker-timeout",
@@ -231,6 +201,38 @@ static rd_kafka_resp_err_t ask_partitions(struct kafka_client *client, int timeo
     return error;
 }
 
+static bool has_old_scram(rd_kafka_t *handle) {
+    char mechanism[64] = "";
+    size_t bytes = sizeof mechanism;
+    return rd_kafka_version() < SCRAM_MENDED &&
+           rd_kafka_conf_get(rd_kafka_conf(handle), "sasl.mechanism", mechanism, &bytes) ==
+               RD_KAFKA_CONF_OK &&
+           strncasecmp(mechanism, "SCRAM", 5) == 0;
+}
+
+// Whether a broker is there and does not let us in: no time-out mends that.
+static bool is_refused(struct kafka_client *client, enum status *status) {
+    char refused[sizeof client->refused];
+    rd_kafka_poll(client->handle, 0); // brings on_error; nothing else is on its way yet
+    recall(client, client->refused, refused);
+    if (refused[0] == '\0') return false;
+    if (strstr(refused, "verify failed") != NULL) {
+        *status = FAIL(USAGE, "kafka %s, topic %s: TLS failed: %s; check -X ssl.ca.location",
+                       client->brokers, client->topic, refused);
+        return true;
+    }
+    *status =
+        FAIL(USAGE,
+             "kafka %s, topic %s: authentication failed: %s; check -X sasl.mechanism, "
+             "sasl.username and sasl.password%s%s",
+             client->brokers, client->topic, refused,
+             has_old_scram(client->handle) ? "; Kafka 4 takes no SCRAM from librdkafka before "
+                                             "2.6.1, and this is "
+                                           : "",
+             has_old_scram(client->handle) ? rd_kafka_version_str() : "");
+    return true;
+}
+
 static int slice_of(int64_t timeout_ms) {
     return timeout_ms < 500 ? (int)timeout_ms : 500;
 }
@@ -254,6 +256,7 @@ enum status kafka_client_partitions(struct kafka_client *client, int32_t *partit
             return FAIL(USAGE, "kafka %s, topic %s: %s; create it or check its name and rights",
                         client->brokers, client->topic, rd_kafka_err2str(error));
         }
+        if (clock_ms() - start >= REFUSE_MS && is_refused(client, &status)) return status;
         if (!kafka_client_wait(client, start, "learn its partitions", rd_kafka_err2str(error),
                                &status)) {
             return status;
@@ -262,12 +265,12 @@ enum status kafka_client_partitions(struct kafka_client *client, int32_t *partit
     }
 }
 
-bool kafka_client_answers(struct kafka_client *client, int32_t timeout_ms) {
-    int32_t partitions;
+enum kafka_answer kafka_client_ask(struct kafka_client *client, int32_t timeout_ms,
+                                   int32_t *partitions) {
     bool leaders = false;
-    return ask_partitions(client, timeout_ms, &partitions, &leaders) ==
-               RD_KAFKA_RESP_ERR_NO_ERROR &&
-           leaders;
+    const rd_kafka_resp_err_t error = ask_partitions(client, timeout_ms, partitions, &leaders);
+    if (error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) return KAFKA_NO_TOPIC;
+    return error == RD_KAFKA_RESP_ERR_NO_ERROR && leaders ? KAFKA_TOPIC : KAFKA_NO_ANSWER;
 }
 
 enum status kafka_client_watermarks(struct kafka_client *client, int32_t partition, int64_t *low,

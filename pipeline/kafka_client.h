@@ -18,4 +18,11 @@ struct kafka_settings {
 };
 
 // Kinds of messages, named in a header of each message, so that a topic's reader need not guess.
-enum kafka_type { KAFKA_UNKNOWN, KAFKA_TOKEN_RECORD, KAFKA_DOCUMENT_SCORE, KAFKA_DEAD_LETTER };
+enum kafka_type {
+    KAFKA_UNKNOWN,
+    KAFKA_TOKEN_RECORD,
+    KAFKA_DOCUMENT_SCORE,
+    KAFKA_WINDOW_SCORE,
+    KAFKA_DEAD_LETTER,
+    KAFKA_TYPES
+};

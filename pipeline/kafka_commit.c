@@ -155,6 +155,7 @@ enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t parti
 
 enum status kafka_consumer_commit_wait(struct kafka_consumer *consumer) {
     bool waiting = true;
+    if (consumer->failed != STATUS_OK) return consumer->failed;
     for (;;) {
         TRY(take_results(consumer, 0));
         TRY(push(consumer, &waiting));

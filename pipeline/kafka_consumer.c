@@ -1,5 +1,5 @@
 // Reading assigned partitions, one message at a time (batches may lose messages in librdkafka
-// before 2.1), up to where they ended when the job began. Silence is told from death by asking.
+// before 2.1), up to where they ended when the job began.
 
 #include "pipeline/kafka_consumer.h"
 
@@ -10,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PROBE_EVERY_MS 1000 // of silence
-#define PROBE_MS       500
 
 static enum status open_client(struct kafka_consumer *consumer,
                                const struct kafka_consumer_settings *settings) {
@@ -73,7 +70,7 @@ void kafka_consumer_close(struct kafka_consumer *consumer) {
     if (consumer == NULL) return;
     if (consumer->message != NULL) rd_kafka_message_destroy(consumer->message);
     if (consumer->results != NULL) rd_kafka_queue_destroy(consumer->results);
-    kafka_client_close(&consumer->client);
+    if (!kafka_client_close(&consumer->client)) return;
     free(consumer->partition);
     free(consumer);
 }
@@ -116,36 +113,24 @@ static void end_partition(struct kafka_consumer *consumer, struct kafka_partitio
 
 // A poll of `waited` ms brought nothing. AGAIN, or what the silence has come to mean.
 static enum status think_about_silence(struct kafka_consumer *consumer, int64_t waited) {
-    struct kafka_client *client = &consumer->client;
+    if (consumer->watch.unanswered_ms > 0) {
+        consumer->silent_ms = 0; // it is the brokers', and says nothing about the topic
+        return STATUS_AGAIN;
+    }
     consumer->silent_ms += waited;
-    consumer->unanswered_ms += waited;
-    consumer->probe_ms += waited;
     if (consumer->idle_ms > 0 && consumer->silent_ms >= consumer->idle_ms) {
-        for (int32_t i = 0; i < consumer->partitions; i++) {
+        bool answers;
+        TRY(kafka_consumer_ask(consumer, &answers));
+        for (int32_t i = 0; answers && i < consumer->partitions; i++) {
             consumer->partition[i].ended = true;
         }
         return STATUS_AGAIN;
     }
-    if (consumer->probe_ms >= PROBE_EVERY_MS || consumer->unanswered_ms >= client->timeout_ms) {
-        const int64_t start = clock_ms();
-        consumer->probe_ms = 0;
-        if (kafka_client_answers(client, PROBE_MS)) {
-            consumer->unanswered_ms = 0;
-        } else {
-            consumer->unanswered_ms += clock_ms() - start;
-        }
-    }
-    if (consumer->unanswered_ms >= client->timeout_ms) {
-        return kafka_client_unreachable(client, "reach a broker", "no answer");
-    }
-    if (!consumer->follow && consumer->silent_ms >= client->timeout_ms) {
-        return kafka_client_unreachable(client, "read on, although records wait", "none came");
+    if (!consumer->follow && consumer->silent_ms >= consumer->client.timeout_ms) {
+        return kafka_client_unreachable(&consumer->client, "read on, although records wait",
+                                        "none came");
     }
     return STATUS_AGAIN;
-}
-
-static void heard(struct kafka_consumer *consumer) {
-    consumer->silent_ms = consumer->unanswered_ms = consumer->probe_ms = 0;
 }
 
 // Something other than a record came.
@@ -154,8 +139,7 @@ static enum status take_event(struct kafka_consumer *consumer, const rd_kafka_me
     char why[256];
     switch ((int)event->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        if (!consumer->follow) heard(consumer);
-        consumer->unanswered_ms = 0;
+        if (!consumer->follow) consumer->silent_ms = 0;
         if (partition == NULL || partition->ended) return STATUS_AGAIN;
         atomic_store(&partition->next, event->offset);
         if (!consumer->follow && event->offset >= partition->end) {
@@ -186,16 +170,22 @@ static enum status take_event(struct kafka_consumer *consumer, const rd_kafka_me
     }
 }
 
-static enum kafka_type type_of(const rd_kafka_message_t *message) {
+// The header's value; NULL: there is none.
+static const char *header_of(const rd_kafka_message_t *message, const char *header, size_t *bytes) {
     rd_kafka_headers_t *headers = NULL;
-    const void *name = NULL;
-    size_t bytes = 0;
+    const void *value = NULL;
     if (rd_kafka_message_headers(message, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
-        rd_kafka_header_get_last(headers, KAFKA_TYPE_HEADER, &name, &bytes) !=
-            RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return KAFKA_UNKNOWN;
+        rd_kafka_header_get_last(headers, header, &value, bytes) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return NULL;
     }
-    for (int type = KAFKA_TOKEN_RECORD; type <= KAFKA_DEAD_LETTER; type++) {
+    return value;
+}
+
+static enum kafka_type type_of(const rd_kafka_message_t *message) {
+    size_t bytes = 0;
+    const char *name = header_of(message, KAFKA_TYPE_HEADER, &bytes);
+    if (name == NULL) return KAFKA_UNKNOWN;
+    for (int type = KAFKA_TOKEN_RECORD; type < KAFKA_TYPES; type++) {
         const char *known = kafka_type_name((enum kafka_type)type);
         if (strlen(known) == bytes && memcmp(known, name, bytes) == 0) {
             return (enum kafka_type)type;
@@ -204,10 +194,25 @@ static enum kafka_type type_of(const rd_kafka_message_t *message) {
     return KAFKA_UNKNOWN;
 }
 
+static int64_t source_time_of(const rd_kafka_message_t *message) {
+    char digits[20] = "";
+    size_t bytes = 0;
+    const char *text = header_of(message, KAFKA_TIME_HEADER, &bytes);
+    if (text == NULL || bytes == 0 || bytes >= sizeof digits) return -1;
+    memcpy(digits, text, bytes);
+    return strspn(digits, "0123456789") == bytes ? strtoll(digits, NULL, 10) : -1;
+}
+
+static int64_t time_of(const rd_kafka_message_t *message) {
+    rd_kafka_timestamp_type_t type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    const int64_t time_ms = rd_kafka_message_timestamp(message, &type);
+    return type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? -1 : time_ms;
+}
+
 static enum status take_record(struct kafka_consumer *consumer, struct kafka_message *message) {
     const rd_kafka_message_t *record = consumer->message;
     struct kafka_partition *partition = kafka_consumer_find(consumer, record->partition);
-    heard(consumer);
+    consumer->silent_ms = 0;
     if (partition == NULL || partition->ended) return STATUS_AGAIN;
     if (!consumer->follow && record->offset >= partition->end) {
         end_partition(consumer, partition); // written after this job began
@@ -221,6 +226,8 @@ static enum status take_record(struct kafka_consumer *consumer, struct kafka_mes
                                       .partition = record->partition,
                                       .offset = record->offset,
                                       .type = type_of(record),
+                                      .time_ms = time_of(record),
+                                      .source_time_ms = source_time_of(record),
                                       .key = record->key,
                                       .key_bytes = record->key_len,
                                       .value = record->payload,
@@ -236,6 +243,7 @@ enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout
     }
     if (tell_end(consumer, message)) return STATUS_OK;
     if (all_told(consumer)) return STATUS_END;
+    TRY(kafka_consumer_watch(consumer));
     const int64_t start = clock_ms();
     rd_kafka_message_t *polled = rd_kafka_consumer_poll(consumer->client.handle, timeout_ms);
     if (polled == NULL) return think_about_silence(consumer, clock_ms() - start);

@@ -25,7 +25,9 @@ struct kafka_message {
     int32_t partition;
     int64_t offset; // at a partition's end: of what would come next
     enum kafka_type type;
-    const void *key; // NULL: none
+    int64_t time_ms;        // its timestamp; -1: none
+    int64_t source_time_ms; // of what it was made from, as a header says; -1: none
+    const void *key;        // NULL: none
     size_t key_bytes;
     const void *value; // NULL: none
     size_t value_bytes;
@@ -37,9 +39,14 @@ struct kafka_message {
 enum status kafka_consumer_open(const struct kafka_consumer_settings *settings,
                                 struct kafka_consumer **opened);
 // The next message, waiting for it at most about timeout_ms. Thread: one.
-// Errors: AGAIN, END, BROKER, MISMATCH (records were deleted before they were read).
+// Errors: AGAIN, END, BROKER (no answer for the time-out; the topic was deleted), MISMATCH (records
+// were deleted before they were read; the topic was made anew, or has more partitions now).
 enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout_ms,
                                 struct kafka_message *message);
+
+// What next does between two messages, without taking one: asks after the topic every few seconds.
+// To be called every second while next is not. Thread: next's. Errors: BROKER, MISMATCH.
+enum status kafka_consumer_tend(struct kafka_consumer *consumer);
 
 // `offset` is the next record to read after a restart; blob comes back with it. Sends and returns;
 // what became of earlier commits is looked at here. Thread: one, may be another than next's.
@@ -58,4 +65,5 @@ struct kafka_position kafka_consumer_position(struct kafka_consumer *consumer);
 // oldest record. false: the partition is another group's.
 bool kafka_consumer_started(struct kafka_consumer *consumer, int32_t partition, int64_t *offset,
                             const char **blob);
-void kafka_consumer_close(struct kafka_consumer *consumer); // accepts NULL; waits for nothing
+// Accepts NULL. Waits for librdkafka at most 15 s; then it and the consumer are left behind.
+void kafka_consumer_close(struct kafka_consumer *consumer);

@@ -1,6 +1,6 @@
 #pragma once
-// A consumer's state, shared by reading (kafka_consumer.c), finding the start (kafka_start.c) and
-// committing (kafka_commit.c).
+// A consumer's state, shared by reading (kafka_consumer.c), finding the start (kafka_start.c),
+// looking after the topic (kafka_consumer_watch.c) and committing (kafka_commit.c).
 
 #include "pipeline/kafka_consumer.h"
 #include "pipeline/kafka_inner.h"
@@ -18,14 +18,24 @@ struct kafka_commit {
 
 struct kafka_partition {
     int32_t index;
-    int64_t start;   // the first offset that is read
-    int64_t end;     // until end: where it ends
-    bool ended;      // nothing more is taken from it
-    bool told;       // and the caller knows
-    int64_t started; // committed offset found at the start; -1: none
+    int64_t start;     // the first offset that is read
+    int64_t end;       // until end: where it ends
+    int64_t low, high; // the ends when they were last asked for
+    bool ended;        // nothing more is taken from it
+    bool told;         // and the caller knows
+    int64_t started;   // committed offset found at the start; -1: none
     char blob[KAFKA_BLOB_MOST + 1];
     _Atomic int64_t next; // offset
     struct kafka_commit commit;
+};
+
+// What brokers said of the topic. Thread: the reader's.
+struct kafka_watch {
+    int64_t asked_ms;      // when they were last asked
+    int64_t unanswered_ms; // how long they have not answered; 0: they do
+    int64_t missing_ms;    // since when they know no such topic; 0: they do
+    int32_t turn;          // whose ends are asked for next
+    bool told_lost, told_grown;
 };
 
 struct kafka_consumer {
@@ -36,15 +46,21 @@ struct kafka_consumer {
     rd_kafka_message_t *message; // the one the caller looks at
     struct kafka_partition *partition;
     int32_t partitions;
-    // Time spent polling for nothing; time the caller spends elsewhere does not count.
-    int64_t silent_ms;         // since the last record or partition end
-    int64_t unanswered_ms;     // since the brokers last answered
-    int64_t probe_ms;          // since they were last asked
+    int32_t all; // partitions of the topic, not only of this group
+    // Spent polling for nothing since the last record or partition end, while brokers answer.
+    int64_t silent_ms;
+    struct kafka_watch watch;
+    enum status failed;        // why no broker will keep another commit
     rd_kafka_queue_t *results; // of commits
 };
 
 // NULL: not ours.
 struct kafka_partition *kafka_consumer_find(struct kafka_consumer *consumer, int32_t index);
+
+// Asks after the topic if it is time to. Errors: BROKER, MISMATCH.
+enum status kafka_consumer_watch(struct kafka_consumer *consumer);
+// Asks now. *answers: a broker did, and all is well.
+enum status kafka_consumer_ask(struct kafka_consumer *consumer, bool *answers);
 
 // Fills partition[] and tells the handle to fetch.
 enum status kafka_consumer_begin(struct kafka_consumer *consumer);

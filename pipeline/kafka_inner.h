@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #define KAFKA_TYPE_HEADER "longscan.type"
+#define KAFKA_TIME_HEADER "longscan.source-time" // ms since 1970 in decimal digits
 
 // A property as we set it. Fixed: the program is wrong under any other value, so that a user's
 // -X that asks for one is refused.
@@ -23,12 +24,19 @@ struct kafka_client {
     int64_t timeout_ms;
     bool (*stop)(void);
     void *owner; // who gets delivery reports
+    bool shared; // the handle is another client's
+    bool doomed; // destroying the handle would wait for ever
     pthread_mutex_t lock;
-    char trouble[256]; // under lock: the last thing that librdkafka complained about; "" none
+    char trouble[512]; // under lock: the last thing that librdkafka complained about; "" none
+    char refused[512]; // under lock: why a broker let us not in, which waiting does not mend; ""
 };
 
 // As it stands in the header; "" for KAFKA_UNKNOWN.
 const char *kafka_type_name(enum kafka_type type);
+
+// Errors: USAGE.
+enum status kafka_conf_set(rd_kafka_conf_t *conf, const struct kafka_settings *settings,
+                           const struct kafka_property *ours, int count);
 
 typedef void kafka_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
 
@@ -38,14 +46,25 @@ enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
                               const struct kafka_settings *settings,
                               const struct kafka_property *ours, int count,
                               kafka_delivery *delivery);
+// Another topic of the same producer, closed before it. Errors: USAGE, NO_MEMORY; close it then too.
+enum status kafka_client_share(const struct kafka_client *client, const char *topic,
+                               struct kafka_client *other);
+// Destroys the handle within the deadline. false: librdkafka does not come back from it; its
+// threads live on, and what they may look at (the opaque, the owner) must too.
+bool kafka_destroy(rd_kafka_t *handle, int64_t deadline_ms);
 // Purges what is queued. For every client that was given to kafka_client_open, opened or not.
-void kafka_client_close(struct kafka_client *client);
+// false: as kafka_destroy; the client must stay where it is.
+bool kafka_client_close(struct kafka_client *client);
 
-// The partitions of the topic. Waits for a broker until the deadline.
-// Errors: BROKER, USAGE (no such topic), STOPPED.
+// The partitions of the topic. Waits for a broker until the deadline, but not when one is there and
+// refuses us. Thread: the only one that uses the handle, before it reads.
+// Errors: BROKER, USAGE (no such topic; wrong password or certificate), STOPPED.
 enum status kafka_client_partitions(struct kafka_client *client, int32_t *partitions);
-// Whether a broker answers and every partition has a leader; waits for it at most timeout_ms.
-bool kafka_client_answers(struct kafka_client *client, int32_t timeout_ms);
+enum kafka_answer { KAFKA_NO_ANSWER, KAFKA_NO_TOPIC, KAFKA_TOPIC };
+// What a broker says of the topic now; waits for it at most timeout_ms. A partition without a
+// leader is no answer.
+enum kafka_answer kafka_client_ask(struct kafka_client *client, int32_t timeout_ms,
+                                   int32_t *partitions);
 // The offsets of the oldest record kept and of the next one to be written.
 enum status kafka_client_watermarks(struct kafka_client *client, int32_t partition, int64_t *low,
                                     int64_t *high);

@@ -16,12 +16,22 @@ enum flag { FLAG_KEPT = 1, FLAG_ENDS_UNIT = 2 };
 
 struct kafka_producer {
     struct kafka_client client;
-    int64_t sent, settled; // messages; those before `settled` are all acknowledged
-    int64_t units;         // that ended before `settled`
+    struct kafka_client second; // another topic; closed if it has no handle
+    int64_t sent, settled;      // messages; those before `settled` are all acknowledged
+    int64_t units;              // that ended before `settled`
     int64_t lost;
-    char why_lost[256];
-    uint8_t flags[FLIGHT_MOST]; // of messages settled .. sent - 1
+    rd_kafka_resp_err_t why_lost; // the first one
+    uint8_t flags[FLIGHT_MOST];   // of messages settled .. sent - 1
 };
+
+// The units that ended before `settled`.
+static void settle(struct kafka_producer *producer) {
+    while (producer->settled < producer->sent &&
+           (producer->flags[producer->settled % FLIGHT_MOST] & FLAG_KEPT) != 0) {
+        if (producer->flags[producer->settled % FLIGHT_MOST] & FLAG_ENDS_UNIT) producer->units++;
+        producer->settled++;
+    }
+}
 
 static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque) {
     struct kafka_client *client = opaque;
@@ -34,18 +44,11 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
             message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
             return;
         }
-        if (producer->lost++ == 0) {
-            snprintf(producer->why_lost, sizeof producer->why_lost, "%s",
-                     rd_kafka_err2str(message->err));
-        }
+        if (producer->lost++ == 0) producer->why_lost = message->err;
         return;
     }
     producer->flags[number % FLIGHT_MOST] |= FLAG_KEPT;
-    while (producer->settled < producer->sent &&
-           (producer->flags[producer->settled % FLIGHT_MOST] & FLAG_KEPT) != 0) {
-        if (producer->flags[producer->settled % FLIGHT_MOST] & FLAG_ENDS_UNIT) producer->units++;
-        producer->settled++;
-    }
+    settle(producer);
 }
 
 static enum status open_client(struct kafka_producer *producer,
@@ -82,22 +85,36 @@ out:
     return status;
 }
 
+enum status kafka_producer_add_topic(struct kafka_producer *producer, const char *topic) {
+    int32_t partitions;
+    TRY(kafka_client_share(&producer->client, topic, &producer->second));
+    return kafka_client_partitions(&producer->second, &partitions);
+}
+
 void kafka_producer_close(struct kafka_producer *producer) {
     if (producer == NULL) return;
     if (producer->client.handle != NULL) {
         rd_kafka_purge(producer->client.handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         rd_kafka_poll(producer->client.handle, 0);
     }
-    kafka_client_close(&producer->client);
+    if (producer->second.shared) kafka_client_close(&producer->second);
+    if (!kafka_client_close(&producer->client)) return; // its threads look at the producer
     free(producer);
 }
 
 static enum status check_lost(struct kafka_producer *producer) {
     char why[256];
     if (producer->lost > 0) {
+        const char *lost = rd_kafka_err2str(producer->why_lost);
         LOG(ERROR, "topic %s: %" PRId64 " messages were not taken: %s", producer->client.topic,
-            producer->lost, producer->why_lost);
-        return kafka_client_unreachable(&producer->client, "deliver results", producer->why_lost);
+            producer->lost, lost);
+        if (producer->why_lost == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+            return FAIL(USAGE,
+                        "kafka %s, topic %s: %s: what is sent at once is above the topic's "
+                        "max.message.bytes; raise that, or give as much as -X message.max.bytes",
+                        producer->client.brokers, producer->client.topic, lost);
+        }
+        return kafka_client_unreachable(&producer->client, "deliver results", lost);
     }
     if (rd_kafka_fatal_error(producer->client.handle, why, sizeof why) !=
         RD_KAFKA_RESP_ERR_NO_ERROR) {
@@ -107,40 +124,72 @@ static enum status check_lost(struct kafka_producer *producer) {
     return STATUS_OK;
 }
 
-static rd_kafka_resp_err_t try_send(struct kafka_producer *producer, const void *key,
-                                    size_t key_bytes, const void *value, size_t value_bytes,
-                                    enum kafka_type type) {
-    const char *name = kafka_type_name(type);
+static rd_kafka_resp_err_t try_send(struct kafka_producer *producer,
+                                    const struct kafka_outgoing *message) {
+    const struct kafka_client *client =
+        message->second_topic ? &producer->second : &producer->client;
+    char time[24] = "";
+    rd_kafka_headers_t *headers = NULL;
     if (producer->sent - producer->settled == FLIGHT_MOST) return RD_KAFKA_RESP_ERR__QUEUE_FULL;
+    headers = rd_kafka_headers_new(2);
+    rd_kafka_header_add(headers, KAFKA_TYPE_HEADER, -1, kafka_type_name(message->type), -1);
+    if (message->source_time_ms >= 0) {
+        snprintf(time, sizeof time, "%" PRId64, message->source_time_ms);
+        rd_kafka_header_add(headers, KAFKA_TIME_HEADER, -1, time, -1);
+    }
     union {
         const void *given;
         void *taken;
-    } copied = {value}; // librdkafka takes a pointer to what it may own; F_COPY only reads it
-    return rd_kafka_producev(
-        producer->client.handle, RD_KAFKA_V_RKT(producer->client.topic_handle),
-        RD_KAFKA_V_KEY(key, key_bytes), RD_KAFKA_V_VALUE(copied.taken, value_bytes),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADER(KAFKA_TYPE_HEADER, name, -1),
-        RD_KAFKA_V_OPAQUE((void *)(intptr_t)producer->sent), RD_KAFKA_V_END);
+    } copied = {message->value}; // librdkafka takes a pointer to what it may own; F_COPY only reads
+    const rd_kafka_resp_err_t error =
+        rd_kafka_producev(client->handle, RD_KAFKA_V_RKT(client->topic_handle),
+                          RD_KAFKA_V_KEY(message->key, message->key_bytes),
+                          RD_KAFKA_V_VALUE(copied.taken, message->value_bytes),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(headers),
+                          RD_KAFKA_V_OPAQUE((void *)(intptr_t)producer->sent), RD_KAFKA_V_END);
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) rd_kafka_headers_destroy(headers);
+    return error;
 }
 
-enum status kafka_producer_send(struct kafka_producer *producer, const void *key, size_t key_bytes,
-                                const void *value, size_t value_bytes, enum kafka_type type,
-                                bool ends_unit) {
+static void count_sent(struct kafka_producer *producer, int flags) {
+    producer->flags[producer->sent % FLIGHT_MOST] = (uint8_t)flags;
+    producer->sent++;
+}
+
+enum status kafka_producer_skip(struct kafka_producer *producer) {
     const int64_t start = clock_ms();
+    enum status status;
+    while (producer->sent - producer->settled == FLIGHT_MOST) {
+        TRY(check_lost(producer));
+        if (!kafka_client_wait(&producer->client, start, "deliver results", "the queue is full",
+                               &status)) {
+            return status;
+        }
+        rd_kafka_poll(producer->client.handle, 20);
+    }
+    count_sent(producer, FLAG_KEPT | FLAG_ENDS_UNIT);
+    settle(producer);
+    return STATUS_OK;
+}
+
+enum status kafka_producer_send(struct kafka_producer *producer,
+                                const struct kafka_outgoing *message) {
+    const int64_t start = clock_ms();
+    const char *topic = message->second_topic ? producer->second.topic : producer->client.topic;
     enum status status;
     rd_kafka_poll(producer->client.handle, 0);
     for (;;) {
         TRY(check_lost(producer));
-        const rd_kafka_resp_err_t error =
-            try_send(producer, key, key_bytes, value, value_bytes, type);
+        const rd_kafka_resp_err_t error = try_send(producer, message);
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) break;
         if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
             const char *why = rd_kafka_err2str(error);
             if (error != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-                return FAIL(BROKER, "topic %s: %s", producer->client.topic, why);
+                return FAIL(BROKER, "topic %s: %s", topic, why);
             }
-            return FAIL(BAD_INPUT, "topic %s: %zu bytes under key %.*s: %s", producer->client.topic,
-                        value_bytes, (int)key_bytes, (const char *)key, why);
+            return FAIL(BAD_INPUT, "topic %s: %zu bytes under key %.*s: %s", topic,
+                        message->value_bytes, (int)message->key_bytes, (const char *)message->key,
+                        why);
         }
         if (!kafka_client_wait(&producer->client, start, "deliver results", "the queue is full",
                                &status)) {
@@ -148,8 +197,7 @@ enum status kafka_producer_send(struct kafka_producer *producer, const void *key
         }
         rd_kafka_poll(producer->client.handle, 20);
     }
-    producer->flags[producer->sent % FLIGHT_MOST] = ends_unit ? FLAG_ENDS_UNIT : 0;
-    producer->sent++;
+    count_sent(producer, message->ends_unit ? FLAG_ENDS_UNIT : 0);
     return STATUS_OK;
 }
 

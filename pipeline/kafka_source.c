@@ -19,8 +19,9 @@
 struct kafka_source {
     struct source base;
     struct kafka_consumer *consumer;
-    char topic[TOPIC_NAME_BYTES]; // for messages to people
+    char topic[TOPIC_NAME_BYTES]; // for messages to people, and dead letters
     enum kafka_form form;
+    bool keep_messages;
     struct tokenizer *tokenizer;
     struct jsonl jsonl;
 
@@ -28,7 +29,7 @@ struct kafka_source {
     bool begun;
     struct jsonl_document document;
     int32_t partition;
-    int64_t offset, first;
+    int64_t offset, time_ms, first;
     size_t text_at;
     char *value; // a copy of the message: parsing changes it
     size_t value_room;
@@ -45,20 +46,27 @@ enum status kafka_form_parse(const char *name, enum kafka_form *form) {
     return FAIL(USAGE, "--input-format %s: not tokens, jsonl or text", name);
 }
 
-static void set_place(const struct kafka_message *message, struct record *record) {
+// Where and when the record's message was, and the message itself for a dead letter.
+static enum status set_place(const struct kafka_source *source, const struct kafka_message *message,
+                             struct record *record) {
     record->partition = message->partition;
     record->offset = message->offset;
+    record->time_ms = message->time_ms;
+    if (!source->keep_messages || message->value == NULL) return STATUS_OK;
+    return record_keep(record, message->value, message->value_bytes);
 }
 
 static enum status make_fault(const struct kafka_source *source,
-                              const struct kafka_message *message, const char *id, size_t id_bytes,
-                              const char *why, struct record **made) {
-    char text[ID_BYTES_MOST + TOPIC_NAME_BYTES + 512];
-    snprintf(text, sizeof text, "topic %s [%" PRId32 "] offset %" PRId64 "%s%.*s: %s",
-             source->topic, message->partition, message->offset, id_bytes == 0 ? "" : ", document ",
-             (int)id_bytes, id, why);
-    TRY(record_make_fault(id, id_bytes, text, made));
-    set_place(message, *made);
+                              const struct kafka_message *message, const char *why,
+                              struct record **made) {
+    struct record *record = NULL;
+    TRY(record_make_fault("", 0, why, &record));
+    const enum status status = set_place(source, message, record);
+    if (status != STATUS_OK) {
+        record_free(record);
+        return status;
+    }
+    *made = record;
     return STATUS_OK;
 }
 
@@ -68,7 +76,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     void *value = source->value;
     struct jsonl_document document = {.attributes = ""};
     if (message->value == NULL) {
-        return make_fault(source, message, "", 0, "it has no value, so it is no document", record);
+        return make_fault(source, message, "it has no value, so it is no document", record);
     }
     TRY(room_for(&value, &source->value_room, message->value_bytes + 1, 1));
     source->value = value;
@@ -77,7 +85,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
         document.text = source->value;
         document.text_bytes = message->value_bytes;
     } else if (!jsonl_parse(&source->jsonl, source->value, message->value_bytes, &document)) {
-        return make_fault(source, message, "", 0, source->jsonl.wrong, record);
+        return make_fault(source, message, source->jsonl.wrong, record);
     }
     if (document.id == NULL) {
         document.id = message->key;
@@ -85,7 +93,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     }
     if (document.id_bytes == 0 || document.id_bytes > ID_BYTES_MOST ||
         !utf8_valid(document.id, document.id_bytes)) {
-        return make_fault(source, message, "", 0, "its id (or key) is not 1 to 1024 bytes of UTF-8",
+        return make_fault(source, message, "its id (or key) is not 1 to 1024 bytes of UTF-8",
                           record);
     }
     memcpy(source->id, document.id, document.id_bytes); // the key goes with its message
@@ -93,6 +101,7 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     source->document = document;
     source->partition = message->partition;
     source->offset = message->offset;
+    source->time_ms = message->time_ms;
     source->first = 0;
     source->text_at = 0;
     source->begun = true;
@@ -139,6 +148,7 @@ static enum status next_piece(struct kafka_source *source, struct record **made)
     }
     record->partition = source->partition;
     record->offset = source->offset;
+    record->time_ms = source->time_ms;
     record->serial = (uint64_t)source->offset + 1;
     record->first = source->first;
     record->last = last;
@@ -148,19 +158,17 @@ static enum status next_piece(struct kafka_source *source, struct record **made)
     return STATUS_OK;
 }
 
-// A TokenRecord, or a fault that says which message is none.
 static enum status take_tokens(const struct kafka_source *source,
-                               const struct kafka_message *message, struct record **record) {
+                               const struct kafka_message *message, struct record **made) {
+    struct record *record = NULL;
     TRY(codec_decode_record(message->value, message->value_bytes, message->key, message->key_bytes,
-                            record));
-    if ((*record)->kind == RECORD_FAULT) {
-        struct record *bare = *record;
-        const enum status status =
-            make_fault(source, message, bare->id, bare->id_bytes, bare->fault, record);
-        record_free(bare);
+                            &record));
+    const enum status status = set_place(source, message, record);
+    if (status != STATUS_OK) {
+        record_free(record);
         return status;
     }
-    set_place(message, *record);
+    *made = record;
     return STATUS_OK;
 }
 
@@ -168,7 +176,8 @@ static enum status take_message(struct kafka_source *source, const struct kafka_
                                 struct record **record) {
     if (message->happening == KAFKA_PARTITION_END) {
         TRY(record_make(RECORD_PARTITION_END, "", 0, "", 0, 0, record));
-        set_place(message, *record);
+        (*record)->partition = message->partition;
+        (*record)->offset = message->offset;
         return STATUS_OK;
     }
     if (source->form == KAFKA_FORM_TOKENS) return take_tokens(source, message, record);
@@ -185,10 +194,25 @@ static enum status source_next(struct source *base, int32_t timeout_ms, struct r
     return take_message(source, &message, record);
 }
 
+static enum status source_tend(struct source *base) {
+    return kafka_consumer_tend(((struct kafka_source *)base)->consumer);
+}
+
 static enum status source_commit(struct source *base, int32_t partition, int64_t offset,
                                  const char *blob) {
     struct kafka_source *source = (struct kafka_source *)base;
     return kafka_consumer_commit(source->consumer, partition, offset, blob);
+}
+
+static bool source_resumed(struct source *base, int32_t partition, int64_t *offset,
+                           const char **blob) {
+    struct kafka_source *source = (struct kafka_source *)base;
+    return kafka_consumer_started(source->consumer, partition, offset, blob) && *offset >= 0;
+}
+
+static const char *source_origin(struct source *base, int32_t partition) {
+    (void)partition;
+    return ((struct kafka_source *)base)->topic;
 }
 
 static void source_progress(struct source *base, struct source_progress *progress) {
@@ -212,13 +236,18 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     static const struct source_table table = {
         .name = "kafka",
         .next = source_next,
+        .tend = source_tend,
         .commit = source_commit,
+        .resumed = source_resumed,
+        .origin = source_origin,
         .progress = source_progress,
         .close = source_close,
     };
     static const struct source_table table_without_commits = {
         .name = "kafka",
         .next = source_next,
+        .origin = source_origin,
+        .tend = source_tend,
         .progress = source_progress,
         .close = source_close,
     };
@@ -226,6 +255,7 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     if (source == NULL) return FAIL(NO_MEMORY, "kafka source");
     source->base.table = settings->consumer.group_id != NULL ? &table : &table_without_commits;
     source->form = settings->form;
+    source->keep_messages = settings->keep_messages;
     snprintf(source->topic, sizeof source->topic, "%s", settings->consumer.kafka.topic);
     source->tokenizer = settings->tokenizer;
     jsonl_open(&source->jsonl, settings->id_field != NULL ? settings->id_field : "id",

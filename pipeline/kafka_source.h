@@ -16,6 +16,7 @@ struct kafka_source_settings {
     enum kafka_form form;
     struct tokenizer *tokenizer;       // borrowed; needed for text, in JSON lines too
     const char *id_field, *text_field; // borrowed; NULL: "id", "text"
+    bool keep_messages;                // with their records, for dead letters
 };
 
 // "tokens", "jsonl" or "text". Errors: USAGE.

@@ -104,6 +104,8 @@ static enum status place(struct kafka_consumer *consumer, struct kafka_partition
                                            : "it was made anew or lost its end");
     }
     partition->end = high;
+    partition->low = low;
+    partition->high = high;
     partition->ended = !consumer->follow && partition->start >= high;
     atomic_store(&partition->next, partition->start);
     partition->commit.kept = partition->started;
@@ -113,6 +115,8 @@ static enum status place(struct kafka_consumer *consumer, struct kafka_partition
 enum status kafka_consumer_begin(struct kafka_consumer *consumer) {
     int32_t all = 0;
     TRY(kafka_client_partitions(&consumer->client, &all));
+    consumer->all = all;
+    consumer->watch.asked_ms = clock_ms();
     TRY(take_share(consumer, all));
     if (consumer->partitions == 0) return STATUS_OK;
     if (consumer->commits) TRY(read_committed(consumer));

@@ -7,12 +7,15 @@
 #include "pipeline/leader_inner.h"
 #include "pipeline/step.h"
 
+#include <stdio.h>
+
 #define IDLE_MS     5 // longest nap while nothing is there to do
 #define PROGRESS_MS 1000
 
 #define RECORDS_A_TURN  1024
 #define RECORDS_QUEUED  4096                        // between reader and leader
 #define HELD_BYTES_MOST ((int64_t)64 * 1024 * 1024) // of results that wait for their turn
+#define LETTERS_MOST    ((int64_t)16 * 1024 * 1024) // bytes of dead letters, which leave each turn
 
 // Is there room for more? Open chunks do not count: the records that close them must get through.
 // Nor do documents, but where they wait for those before them to leave. Those are read to their
@@ -21,7 +24,32 @@ static bool has_room(const struct leader *l) {
     const struct documents *d = &l->documents;
     const bool moving = l->sent > l->landed || d->ready_documents > 0;
     if (d->settings.ordered && moving && d->held_bytes >= HELD_BYTES_MOST) return false;
+    if (d->letters.bytes >= LETTERS_MOST) return false;
     return d->ready_tokens < l->settings->queue_tokens;
+}
+
+// What a run before this one has committed: "in=OFFSET", all before it had been taken in. The
+// records from the committed offset to there are read again, for the documents among them that
+// were open; those of documents that began before them are of no use.
+static enum status meet_partition(struct leader *l, int32_t partition) {
+    int64_t offset = 0;
+    long long taken_in = 0;
+    const char *blob = NULL;
+    if (l->source->table->resumed == NULL) return STATUS_OK;
+    if (documents_know_partition(&l->documents, partition)) return STATUS_OK;
+    if (!l->source->table->resumed(l->source, partition, &offset, &blob)) return STATUS_OK;
+    if (sscanf(blob, "in=%lld", &taken_in) != 1 || taken_in < offset) taken_in = offset;
+    return documents_resume(&l->documents, partition, taken_in);
+}
+
+static enum status take_record(struct leader *l, const struct record *record) {
+    TRY(meet_partition(l, record->partition));
+    return documents_accept(&l->documents, record);
+}
+
+static void end_input(struct leader *l) {
+    l->input_ended = true;
+    if (l->settings->close_open) documents_close_open(&l->documents);
 }
 
 // A bounded number of records, since what they bring may be nothing to wait for, as duplicates and
@@ -32,11 +60,11 @@ static enum status take_in(struct leader *l, int32_t timeout_ms, bool *busy) {
         enum status status = reader_next(l->reader, timeout_ms, &record);
         if (status == STATUS_AGAIN) return STATUS_OK;
         if (status == STATUS_END) {
-            l->input_ended = true;
+            end_input(l);
             return STATUS_OK;
         }
         if (status != STATUS_OK) return status;
-        status = documents_accept(&l->documents, record);
+        status = take_record(l, record);
         record_free(record);
         if (status != STATUS_OK) return status;
         *busy = true;
@@ -52,24 +80,31 @@ static enum status note_cuts(struct leader *l) {
         const int64_t offset = partition_safe_offset(partition);
         if (offset <= partition->committed_offset) continue;
         TRY(room_for((void **)&l->cuts, &l->cut_room, l->cut_count + 1, sizeof *l->cuts));
-        l->cuts[l->cut_count++] =
-            (struct pending_cut){partition->index, offset, l->documents.handed_over};
+        l->cuts[l->cut_count++] = (struct pending_cut){.partition = partition->index,
+                                                       .offset = offset,
+                                                       .taken_in = partition->next_offset,
+                                                       .results = l->documents.handed_over,
+                                                       .letters = l->letters_handed_over};
         partition->committed_offset = offset;
     }
     return STATUS_OK;
 }
 
 static enum status commit_cut(struct leader *l, const struct pending_cut *cut) {
+    char blob[32];
     CHECK(l->source->table->commit != NULL); // or no cut would have been noted
-    return l->source->table->commit(l->source, cut->partition, cut->offset, "");
+    snprintf(blob, sizeof blob, "in=%lld", (long long)cut->taken_in);
+    return l->source->table->commit(l->source, cut->partition, cut->offset, blob);
 }
 
 static enum status commit_cuts(struct leader *l) {
-    int64_t confirmed = 0;
+    int64_t results = 0;
+    int64_t letters = 0;
     size_t kept = 0;
-    TRY(l->sink->table->confirmed(l->sink, &confirmed));
+    TRY(l->sink->table->confirmed(l->sink, &results));
+    if (l->letters != NULL) TRY(l->letters->table->confirmed(l->letters, &letters));
     for (size_t i = 0; i < l->cut_count; i++) {
-        if (l->cuts[i].handed_over > confirmed) {
+        if (l->cuts[i].results > results || l->cuts[i].letters > letters) {
             l->cuts[kept++] = l->cuts[i];
             continue;
         }
@@ -98,6 +133,21 @@ static void tell_progress(struct leader *l, bool now) {
     l->settings->progress(l->settings->listener, &l->documents.counts, &progress);
 }
 
+// Results and letters to their sinks.
+static enum status give_away(struct leader *l) {
+    TRY(documents_emit(&l->documents, l->sink));
+    if (l->letters == NULL) return STATUS_OK;
+    return letters_emit(&l->documents.letters, l->letters, &l->letters_handed_over);
+}
+
+// Nanoseconds since *then_ns, which becomes now.
+static int64_t since(int64_t *then_ns) {
+    const int64_t now = clock_ns();
+    const int64_t spent = now - *then_ns;
+    *then_ns = now;
+    return spent;
+}
+
 static enum status turn(struct leader *l, bool *done) {
     bool busy = false;
     if (!l->stopped && comm_stop_asked(l->comm)) {
@@ -105,13 +155,18 @@ static enum status turn(struct leader *l, bool *done) {
         LOG(INFO, "stopping: finishing the steps that are under way");
         reader_stop(l->reader);
     }
+    int64_t then_ns = clock_ns();
     if (!l->stopped) {
         TRY(take_in(l, 0, &busy));
-        TRY(leader_send_next(l, &busy));
+        l->counts->ingest_ns += since(&then_ns);
+        TRY(leader_send_next(l, &busy)); // keeps time itself
+        then_ns = clock_ns();
     }
     TRY(leader_take_answers(l, 0, &busy));
-    TRY(documents_emit(&l->documents, l->sink));
+    TRY(give_away(l));
+    l->counts->emit_ns += since(&then_ns);
     TRY(keep_cuts(l));
+    l->counts->commit_ns += since(&then_ns);
     tell_progress(l, false);
     // what waits for a step when a stop comes is read again by the next run
     *done = l->sent == l->landed &&
@@ -155,14 +210,22 @@ static void free_leader(struct leader *l) {
     free(l->cuts);
 }
 
+// A failure before this one stays the one that is told.
+static enum status close_sink(struct sink *sink, enum status status) {
+    const enum status closed = sink->table->close(sink, status == STATUS_OK);
+    return status == STATUS_OK ? closed : status;
+}
+
 enum status leader_run(const struct leader_settings *settings, struct comm *comm,
-                       struct source *source, struct sink *sink, struct leader_counts *counts) {
+                       struct source *source, struct sink *sink, struct sink *letters,
+                       struct leader_counts *counts) {
     const struct reader_settings reading = {.tokens_most = settings->queue_tokens,
                                             .records_most = RECORDS_QUEUED};
     struct leader l = {.settings = settings,
                        .comm = comm,
                        .source = source,
                        .sink = sink,
+                       .letters = letters,
                        .counts = counts,
                        .next_commit_ms = clock_ms() + settings->commit_interval_ms,
                        .next_progress_ms = clock_ms() + PROGRESS_MS};
@@ -187,12 +250,9 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
     l.documents.counts.open = documents_open_count(&l.documents);
     tell_progress(&l, true);
 out:
-    // the sink is closed, and so confirmed, before the last cuts are committed
-    if (status == STATUS_OK) {
-        status = sink->table->close(sink, true);
-    } else {
-        (void)!sink->table->close(sink, false);
-    }
+    // the sinks are closed, and so confirmed, before the last cuts are committed
+    status = close_sink(sink, status);
+    if (letters != NULL) status = close_sink(letters, status);
     for (size_t i = 0; status == STATUS_OK && i < l.cut_count; i++) {
         status = commit_cut(&l, &l.cuts[i]);
     }

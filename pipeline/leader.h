@@ -17,6 +17,7 @@ struct leader_settings {
     int64_t queue_tokens; // ready tokens above which no record is taken in
     int64_t slots;        // of every rank, which steps must do with
     int64_t commit_interval_ms;
+    bool close_open; // what is open when the input ends is scored as it is
     // Told about once a second and at the end; may be NULL.
     void (*progress)(void *listener, const struct documents_counts *counts,
                      const struct source_progress *source);
@@ -26,12 +27,17 @@ struct leader_settings {
 struct leader_counts {
     struct documents_counts documents;
     int64_t steps, moves, hand_overs;
-    int64_t plan_ns; // building plans and their messages
-    int64_t run_ns;  // from the first step sent to the last answer
+    int64_t ingest_ns; // taking records in
+    int64_t plan_ns;   // building plans and their messages
+    int64_t emit_ns;   // landing answers and giving results away
+    int64_t commit_ns; // asking what is safe, and committing
+    int64_t run_ns;    // from the first step sent to the last answer
 };
 
 // Until the source has ended, everything is answered, handed to the sink and committed; then tells
 // all ranks to stop. A stop that comm hears of ends the input: no new step, what is done is
-// committed. Borrows all. Errors: STOPPED (after the same), the source's, the sink's, PEER.
+// committed. Borrows all but the sinks, which it closes; letters may be NULL.
+// Errors: STOPPED (after the same), the source's, the sinks', PEER.
 enum status leader_run(const struct leader_settings *settings, struct comm *comm,
-                       struct source *source, struct sink *sink, struct leader_counts *counts);
+                       struct source *source, struct sink *sink, struct sink *letters,
+                       struct leader_counts *counts);

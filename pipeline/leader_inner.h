@@ -15,17 +15,20 @@ struct flight {
     int32_t answered;
 };
 
-// An offset that may be committed once `handed_over` results are safe.
+// An offset that may be committed once so many results and letters are safe. What lay before
+// `taken_in` was taken in by then.
 struct pending_cut {
     int32_t partition;
-    int64_t offset, handed_over;
+    int64_t offset, taken_in;
+    int64_t results, letters;
 };
 
 struct leader {
     const struct leader_settings *settings;
     struct comm *comm;
     struct source *source;
-    struct sink *sink;
+    struct sink *sink, *letters; // letters: NULL: nobody wants them
+    int64_t letters_handed_over;
     struct reader *reader;
     struct documents documents;
     struct leader_counts *counts;
@@ -48,6 +51,9 @@ struct leader {
 
 // Plan and send the next step, if there is one to send. Sets *busy when it did.
 enum status leader_send_next(struct leader *leader, bool *busy);
+// Its two halves: what waits becomes leader->plan, and the plan a message to each rank.
+enum status leader_plan_step(struct leader *leader);
+enum status leader_send_step(struct leader *leader);
 // Take the ranks' answers, waiting so long for the first; steps all answered land: their NLLs go to
 // the documents. Sets *busy when there were any.
 enum status leader_take_answers(struct leader *leader, int32_t timeout_ms, bool *busy);

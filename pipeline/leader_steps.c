@@ -8,35 +8,51 @@
 
 #include <string.h>
 
+#define FETCH_AHEAD 16 // documents; a step may have thousands, which lie all over the memory
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+// What is asked for soon is on its way meanwhile.
+static void fetch(const struct document *doc) {
+    if (doc == NULL) return;
+    __builtin_prefetch(&doc->token);
+    __builtin_prefetch(&doc->queued);
+}
+
 static int64_t capacity(const struct leader *l) {
     return l->settings->plan.step_tokens * l->settings->plan.ranks;
 }
 
 // The front of the ready queue for the planner. More than could possibly be served is not looked at.
 static enum status gather_waiting(struct leader *l, int64_t *count) {
-    const int64_t most = l->settings->plan.spans_most * l->settings->plan.ranks;
-    int64_t tokens = 0;
-    size_t n = 0;
-    for (struct document *doc = l->documents.ready_first;
-         doc != NULL && (int64_t)n < most && tokens < 4 * capacity(l); doc = doc->next_ready) {
+    const struct documents *d = &l->documents;
+    const int64_t room =
+        least(d->ready_documents, l->settings->plan.spans_most * l->settings->plan.ranks);
+    int64_t tokens = 0, n = 0;
+    TRY(room_for((void **)&l->waiting, &l->waiting_room, (size_t)room, sizeof *l->waiting));
+    TRY(room_for((void **)&l->candidates, &l->candidates_room, (size_t)room,
+                 sizeof *l->candidates));
+    for (; n < room && tokens < 4 * capacity(l); n++) {
+        struct document *doc = documents_ready_at(d, n);
         bool closes = false;
-        TRY(room_for((void **)&l->waiting, &l->waiting_room, n + 1, sizeof *l->waiting));
-        TRY(room_for((void **)&l->candidates, &l->candidates_room, n + 1, sizeof *l->candidates));
+        fetch(documents_ready_at(d, n + FETCH_AHEAD));
         const int64_t ready = document_ready(doc, &closes);
         l->candidates[n] = doc;
-        l->waiting[n++] = (struct plan_document){
+        l->waiting[n] = (struct plan_document){
             .first = doc->planned, .ready = ready, .closes = closes, .holder = doc->holder};
-        tokens += ready < CHUNK_TOKENS ? ready : CHUNK_TOKENS; // each gets a chunk before more
+        tokens += least(ready, CHUNK_TOKENS); // each gets a chunk before more
     }
-    *count = (int64_t)n;
+    *count = n;
     return STATUS_OK;
 }
 
-static void count_for_rank(const struct leader *l, int32_t rank, struct step *step) {
-    for (int64_t i = 0; i < l->plan.span_count; i++) {
-        if (l->plan.spans[i].rank != rank) continue;
+// What of the plan is the rank's: its spans begin at `at`, as they are by rank.
+static void count_for_rank(const struct leader *l, int32_t rank, int64_t at, struct step *step) {
+    for (; at < l->plan.span_count && l->plan.spans[at].rank == rank; at++) {
         step->span_count++;
-        step->rows += l->plan.spans[i].count;
+        step->rows += l->plan.spans[at].count;
     }
     for (int64_t i = 0; i < l->plan.move_count; i++) {
         step->move_count += l->plan.moves[i].from == rank || l->plan.moves[i].to == rank;
@@ -63,22 +79,20 @@ static void fill_moves_and_drops(const struct leader *l, int32_t rank,
     }
 }
 
-// One rank's message. Spans are in the plan by rank, in the order of rows, so a document's tokens
-// are taken in the order of their positions.
-static enum status send_step(struct leader *l, int32_t rank) {
+// One rank's message, of the spans from *at on. Spans are in the plan by rank, in the order of rows, so
+// a document's tokens are taken in the order of their positions.
+static enum status send_to_rank(struct leader *l, int32_t rank, int64_t *at) {
     struct step step = {.number = l->sent};
     struct step_arrays arrays;
     struct message message;
     int64_t row = 0;
-    int64_t n = 0;
-    count_for_rank(l, rank, &step);
+    count_for_rank(l, rank, *at, &step);
     TRY(step_make(&step, &message, &arrays));
     fill_moves_and_drops(l, rank, &arrays);
-    for (int64_t i = 0; i < l->plan.span_count; i++) {
-        const struct plan_span *span = &l->plan.spans[i];
-        if (span->rank != rank) continue;
+    for (int64_t i = 0; i < step.span_count; i++) {
+        const struct plan_span *span = &l->plan.spans[*at + i];
         struct document *doc = l->candidates[span->document];
-        struct step_span *out = &arrays.spans[n++];
+        struct step_span *out = &arrays.spans[i];
         CHECK(span->first == doc->planned);
         *out = (struct step_span){.key = doc->key,
                                   .first = span->first,
@@ -90,6 +104,7 @@ static enum status send_step(struct leader *l, int32_t rank) {
         row += span->count;
         l->counts->hand_overs += span->to == TO_RIGHT;
     }
+    *at += step.span_count;
     message.peer = rank;
     return comm_send(l->comm, &message);
 }
@@ -110,25 +125,22 @@ static enum status remember_flight(struct leader *l, struct flight *flight) {
     return STATUS_OK;
 }
 
-// While a step runs the next one is only sent when it is full: what arrives meanwhile makes it fuller.
-enum status leader_send_next(struct leader *l, bool *busy) {
-    const uint64_t ahead = l->sent - l->landed;
+enum status leader_plan_step(struct leader *l) {
     int64_t count = 0;
-    if (ahead >= STEPS_AHEAD || l->documents.ready_documents == 0) return STATUS_OK;
-    if (ahead > 0 && l->documents.ready_tokens < capacity(l)) return STATUS_OK;
-
-    const int64_t begin_ns = clock_ns();
     TRY(gather_waiting(l, &count));
     TRY(plan_build_in_slots(l->waiting, count, &l->settings->plan, l->settings->slots, &l->pins,
                             &l->plan));
-    if (l->plan.span_count == 0) {
-        return FAIL(UNEXPECTED, "%lld documents are ready and none can be planned",
-                    (long long)count);
-    }
+    if (l->plan.span_count > 0) return STATUS_OK;
+    return FAIL(UNEXPECTED, "%lld documents are ready and none can be planned", (long long)count);
+}
+
+enum status leader_send_step(struct leader *l) {
     TRY(remember_flight(l, &l->flights[l->sent % STEPS_AHEAD]));
+    int64_t at = 0;
     for (int32_t rank = 0; rank < l->settings->plan.ranks; rank++) {
-        TRY(send_step(l, rank));
+        TRY(send_to_rank(l, rank, &at));
     }
+    CHECK(at == l->plan.span_count);
     size_t served = 0;
     for (int64_t i = 0; i < l->plan.span_count; i++) {
         struct document *doc = l->candidates[l->plan.spans[i].document];
@@ -136,10 +148,22 @@ enum status leader_send_next(struct leader *l, bool *busy) {
     }
     documents_requeue(&l->documents, l->served, served);
     l->documents.drop_count = 0;
-    if (l->sent == 0) l->first_step_ns = begin_ns;
     l->sent++;
     l->counts->steps++;
     l->counts->moves += l->plan.move_count;
+    return STATUS_OK;
+}
+
+// While a step runs the next one is only sent when it is full: what arrives meanwhile makes it fuller.
+enum status leader_send_next(struct leader *l, bool *busy) {
+    const uint64_t ahead = l->sent - l->landed;
+    if (ahead >= STEPS_AHEAD || l->documents.ready_documents == 0) return STATUS_OK;
+    if (ahead > 0 && l->documents.ready_tokens < capacity(l)) return STATUS_OK;
+
+    const int64_t begin_ns = clock_ns();
+    if (l->sent == 0) l->first_step_ns = begin_ns;
+    TRY(leader_plan_step(l));
+    TRY(leader_send_step(l));
     l->counts->plan_ns += clock_ns() - begin_ns;
     *busy = true;
     return STATUS_OK;

@@ -10,10 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PACKED_BYTES ((size_t)64 * 1024)
+
 static void output_free(struct output *output) {
     if (output == NULL) return;
     if (output->fd >= 0 && output->fd != STDOUT_FILENO) close(output->fd);
     bytes_free(&output->pending);
+    packer_close(output->packer);
+    free(output->packed);
     free(output->partial);
     free(output->path);
     free(output);
@@ -35,6 +39,13 @@ static char *follow_links(const char *path) {
     return target != NULL ? target : strdup(path);
 }
 
+static char *partial_of(const char *path) {
+    size_t bytes = strlen(path) + sizeof ".partial";
+    char *partial = malloc(bytes);
+    if (partial != NULL) snprintf(partial, bytes, "%s.partial", path);
+    return partial;
+}
+
 static enum status open_path(struct output *output, const char *path) {
     struct stat about;
     output->path = follow_links(path);
@@ -44,10 +55,8 @@ static enum status open_path(struct output *output, const char *path) {
         output->fd = open(output->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
         return output->fd >= 0 ? STATUS_OK : FAIL(IO, "cannot write %s: %s", path, strerror(errno));
     }
-    size_t bytes = strlen(output->path) + sizeof ".partial";
-    char *partial = malloc(bytes);
+    char *partial = partial_of(output->path);
     if (partial == NULL) return FAIL(NO_MEMORY, "the name of the output %s", path);
-    snprintf(partial, bytes, "%s.partial", output->path);
     output->fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (output->fd < 0) {
         enum status status = FAIL(IO, "cannot create %s: %s", partial, strerror(errno));
@@ -56,6 +65,13 @@ static enum status open_path(struct output *output, const char *path) {
     }
     output->partial = partial;
     return STATUS_OK;
+}
+
+static enum status open_packer(struct output *output, enum packing packing) {
+    if (packing == PACKING_NONE) return STATUS_OK;
+    output->packed = malloc(PACKED_BYTES);
+    if (output->packed == NULL) return FAIL(NO_MEMORY, "the output %s", output->path);
+    return packer_open(packing, &output->packer);
 }
 
 enum status output_open(const char *path, struct output **opened) {
@@ -69,20 +85,20 @@ enum status output_open(const char *path, struct output **opened) {
         if (output->path == NULL) status = FAIL(NO_MEMORY, "the output %s", path);
     } else {
         status = open_path(output, path);
+        if (status == STATUS_OK) status = open_packer(output, packing_of(path));
     }
     if (status != STATUS_OK) {
-        output_free(output);
+        output_drop(output);
         return status;
     }
     *opened = output;
     return STATUS_OK;
 }
 
-enum status output_flush(struct output *output) {
-    struct bytes *pending = &output->pending;
+static enum status write_all(const struct output *output, const char *data, size_t bytes) {
     size_t at = 0;
-    while (at < pending->count) {
-        ssize_t written = write(output->fd, pending->data + at, pending->count - at);
+    while (at < bytes) {
+        ssize_t written = write(output->fd, data + at, bytes - at);
         if (written >= 0) {
             at += (size_t)written;
         } else if (errno == EAGAIN) { // a pipe that somebody has made non-blocking
@@ -93,12 +109,38 @@ enum status output_flush(struct output *output) {
                         output->partial != NULL ? output->partial : output->path, strerror(errno));
         }
     }
+    return STATUS_OK;
+}
+
+static enum status write_pending(struct output *output, enum packer_end end) {
+    struct bytes *pending = &output->pending;
+    size_t at = 0;
+    if (output->packer == NULL) TRY(write_all(output, pending->data, pending->count));
+    for (bool done = output->packer == NULL; !done;) {
+        struct packing_run run = {.in = pending->data + at,
+                                  .in_bytes = pending->count - at,
+                                  .out = output->packed,
+                                  .room = PACKED_BYTES};
+        TRY(packer_run(output->packer, &run, end, &done));
+        TRY(write_all(output, output->packed, run.made));
+        at += run.used;
+    }
+    output->kept_back = end == PACKER_GO_ON;
     pending->count = 0;
     return STATUS_OK;
 }
 
+enum status output_write(struct output *output) {
+    return write_pending(output, PACKER_GO_ON);
+}
+
+enum status output_flush(struct output *output) {
+    const bool any = output->pending.count > 0 || output->kept_back;
+    return any ? write_pending(output, PACKER_FLUSH) : STATUS_OK;
+}
+
 // A rename is kept for good once its folder is. Some file systems cannot sync a folder: so be it.
-static void sync_folder(const char *path) {
+void output_sync_folder(const char *path) {
     char *copy = strdup(path);
     if (copy == NULL) return;
     int folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -127,15 +169,19 @@ static enum status rename_into_place(const struct output *output, bool replace) 
     return STATUS_OK;
 }
 
-enum status output_finish(struct output *output, bool replace) {
+enum status output_end(struct output *output) {
+    return write_pending(output, PACKER_FINISH);
+}
+
+enum status output_sync(struct output *output) {
+    if (output->partial == NULL || fsync(output->fd) == 0) return STATUS_OK;
+    return FAIL(IO, "cannot write %s: %s", output->partial, strerror(errno));
+}
+
+enum status output_name(struct output *output, bool replace) {
     enum status status = STATUS_OK;
     int closed = 0;
-    TRY_OUT(status, output_flush(output));
     if (output->partial == NULL) goto out;
-    if (fsync(output->fd) != 0) {
-        status = FAIL(IO, "cannot write %s: %s", output->partial, strerror(errno));
-        goto out;
-    }
     closed = close(output->fd);
     output->fd = -1;
     if (closed != 0) {
@@ -143,10 +189,33 @@ enum status output_finish(struct output *output, bool replace) {
         goto out;
     }
     TRY_OUT(status, rename_into_place(output, replace));
-    sync_folder(output->path);
     free(output->partial);
     output->partial = NULL; // it is not there any more
 out:
     output_drop(output);
     return status;
+}
+
+enum status output_finish(struct output *output, bool replace) {
+    char *path = strdup(output->path);
+    enum status status = output_end(output);
+    if (status == STATUS_OK) status = output_sync(output);
+    if (status != STATUS_OK) {
+        output_drop(output);
+    } else {
+        status = output_name(output, replace);
+        if (path != NULL) output_sync_folder(path);
+    }
+    free(path);
+    return status;
+}
+
+void output_remove_partial(const char *path) {
+    char *target = follow_links(path);
+    char *partial = target == NULL ? NULL : partial_of(target);
+    if (partial != NULL && unlink(partial) != 0 && errno != ENOENT) {
+        LOG(WARN, "cannot remove %s: %s", partial, strerror(errno));
+    }
+    free(partial);
+    free(target);
 }

@@ -3,6 +3,7 @@
 
 #include "ops/base/check.h"
 #include "ops/base/room.h"
+#include "pipeline/packing.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -20,15 +21,26 @@ static bool ends_with(const char *text, const char *end) {
     return bytes >= end_bytes && strcmp(text + bytes - end_bytes, end) == 0;
 }
 
-// FOLDER/NAME.jsonl for FOLDER/NAME.txt and the like; a name's first dot may hide it only.
+// A file of results by its name, packed or not.
+static bool is_results(const char *path) {
+    return packing_of(path) != PACKING_NONE || ends_with(path, ".jsonl");
+}
+
+// FOLDER/NAME.jsonl for FOLDER/NAME.txt and the like, FOLDER/NAME.jsonl.gz for FOLDER/NAME.txt.gz;
+// a name's first dot may hide it only.
 static char *name_in_folder(const char *folder, const char *name) {
-    const char *dot = strrchr(name, '.');
-    size_t stem = dot == NULL || dot == name ? strlen(name) : (size_t)(dot - name);
-    size_t bytes = strlen(folder) + stem + sizeof "/.jsonl";
+    const char *packed = packing_extension(packing_of(name));
+    size_t stem = packing_stem(name);
+    for (size_t at = stem; at-- > 1;) {
+        if (name[at] != '.') continue;
+        stem = at;
+        break;
+    }
+    size_t bytes = strlen(folder) + stem + strlen(packed) + sizeof "/.jsonl";
     char *path = malloc(bytes);
     if (path == NULL) return NULL;
-    snprintf(path, bytes, "%s%s%.*s.jsonl", folder, ends_with(folder, "/") ? "" : "/", (int)stem,
-             name);
+    snprintf(path, bytes, "%s%s%.*s.jsonl%s", folder, ends_with(folder, "/") ? "" : "/", (int)stem,
+             name, packed);
     return path;
 }
 
@@ -48,7 +60,7 @@ static enum status name_all(const struct file_sink_settings *settings, struct ou
     if (names->path == NULL) return FAIL(NO_MEMORY, "the names of outputs");
     if (names->count > 1 && !folder) {
         struct stat about;
-        if (ends_with(path, ".jsonl") || stat(path, &about) == 0) {
+        if (is_results(path) || stat(path, &about) == 0) {
             return FAIL(USAGE, "%lld inputs give as many outputs, and %s is no folder for them",
                         (long long)names->count, path);
         }

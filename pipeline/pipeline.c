@@ -19,7 +19,7 @@ static void *lead(void *argument) {
     struct leader_thread *leader = argument;
     log_set_rank(leader->log_rank);
     leader->status = leader_run(&leader->settings, leader->comm, leader->rank->source,
-                                leader->rank->sink, leader->counts);
+                                leader->rank->sink, leader->rank->letters, leader->counts);
     // the ranks, ours too, are not to wait for steps that will never come
     if (leader->status != STATUS_OK && leader->status != STATUS_STOPPED) {
         comm_fail(leader->comm, status_exit_code(leader->status));
@@ -49,10 +49,13 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
         .queue_tokens = settings->queue_tokens,
         .slots = slots_of(settings),
         .commit_interval_ms = settings->commit_interval_ms,
+        .close_open = settings->close_open,
         .progress = settings->progress,
         .listener = settings->listener,
     };
     leading.documents.vocab_size = model_info(rank->model)->vocab_size;
+    leading.documents.letters = rank->letters != NULL;
+    leading.documents.source = rank->source;
     return leading;
 }
 
@@ -79,6 +82,9 @@ enum status pipeline_check(const struct pipeline_settings *settings) {
                     (long long)slots_of(settings), (long long)settings->step_tokens,
                     (long long)need);
     }
+    if (settings->idle_ms > 0 && settings->spill_folder == NULL) {
+        return FAIL(USAGE, "--idle needs a folder for idle states: give --spill DIR");
+    }
     if (settings->spill_folder != NULL && access(settings->spill_folder, W_OK) != 0) {
         return FAIL(USAGE, "--spill %s: %s", settings->spill_folder, strerror(errno));
     }
@@ -90,7 +96,8 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     const bool leads = rank->group->rank == 0;
     const struct comm_settings talking = {.peer_timeout_ms = settings->peer_timeout_ms,
                                           .stop = settings->stop};
-    const struct worker_settings working = {.rank = rank->group->rank, .ranks = rank->group->ranks};
+    const struct worker_settings working = {
+        .rank = rank->group->rank, .ranks = rank->group->ranks, .idle_ms = settings->idle_ms};
     struct leader_thread leader = {.rank = rank, .counts = &counts->leader, .log_rank = log_rank()};
     struct comm *comm = NULL;
     struct transport *transport = NULL;
@@ -127,6 +134,7 @@ out:
         }
     } else if (leads) {
         (void)!rank->sink->table->close(rank->sink, false);
+        if (rank->letters != NULL) (void)!rank->letters->table->close(rank->letters, false);
     }
     if (status != STATUS_OK) {
         *exit_code = status == STATUS_PEER && comm != NULL && comm_failure(comm) != 0

@@ -18,20 +18,23 @@ struct pipeline_settings {
     int64_t device_slots; // 0: what a step can need
     size_t host_slots_bytes;
     const char *spill_folder;
-    struct documents_settings documents; // vocab_size is taken from the model
+    int64_t idle_ms;                     // states unused for so long go to files there; 0: none does
+    bool close_open;                     // score what is open when the input ends
+    struct documents_settings documents; // vocab_size, letters and source are set by the run
     bool (*stop)(void);
     void (*progress)(void *listener, const struct documents_counts *counts,
                      const struct source_progress *source);
     void *listener;
 };
 
-// What a rank brings. All borrowed; source and sink on rank 0 only. The sink is closed by the run.
+// What a rank brings. All borrowed; source and sinks on rank 0 only. The sinks are closed by the run.
 struct pipeline_rank {
     struct link *group;
     struct backend *backend;
     struct model *model;
     struct source *source;
     struct sink *sink;
+    struct sink *letters; // of dead letters; NULL: they are only counted
 };
 
 struct pipeline_counts {

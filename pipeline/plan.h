@@ -63,11 +63,20 @@ enum status plan_build(const struct plan_document *documents, int64_t count,
                        const struct plan_settings *settings, struct plan *plan);
 void plan_free(struct plan *plan);
 
+struct plan_place { // of a document in a plan
+    int32_t rank;   // where it begins; -1: it has no part in it
+    int32_t from;   // where its state is moved away; -1: it is not
+    int64_t pins;   // slots of its rank, if it lies on one only
+};
+
 // Slots that the ranks pin, from step to step (pipeline/plan_slots.c). All zero is a closed one.
 struct plan_pins {
-    int64_t *now;     // [ranks] by the plan
-    int64_t *leaving; // [ranks] of those, by states on their way to other ranks
-    int64_t *left;    // [ranks] still, by those of the step before
+    int64_t *now;                // [ranks] by the plan
+    int64_t *leaving;            // [ranks] of those, by states on their way to other ranks
+    int64_t *left;               // [ranks] still, by those of the step before
+    struct plan_document *asked; // without those that have to wait, while a plan is cut down
+    struct plan_place *place;    // [as asked]
+    size_t asked_room, place_room;
 };
 
 // Of one rank: a document alone in a step comes, goes on and leaves, and may be moved away.
@@ -75,7 +84,8 @@ struct plan_pins {
 
 enum status plan_pins_open(int32_t ranks, struct plan_pins *pins);
 // As plan_build, with fewer documents if a rank would pin more than `slots`, those of the step before
-// included. Each document has something ready. slots: at least twice PLAN_SLOTS_LEAST.
+// included: the last in the queue of those on that rank wait. Each document has something ready.
+// slots: at least twice PLAN_SLOTS_LEAST.
 enum status plan_build_in_slots(const struct plan_document *documents, int64_t count,
                                 const struct plan_settings *settings, int64_t slots,
                                 struct plan_pins *pins, struct plan *plan);

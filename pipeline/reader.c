@@ -23,6 +23,7 @@ struct reader {
     int64_t tokens, records;
     bool stop;
     enum status status; // END or an error: nothing more comes
+    bool at_once;       // nor does what is queued
 };
 
 static bool full(const struct reader *reader) {
@@ -30,15 +31,38 @@ static bool full(const struct reader *reader) {
                                    reader->records >= reader->settings.records_most);
 }
 
-// False when told to stop.
-static bool wait_for_room(struct reader *reader) {
-    pthread_mutex_lock(&reader->lock);
-    while (full(reader) && !reader->stop) {
+static struct timespec deadline_after(int32_t timeout_ms) {
+    const int64_t at = clock_ns() + (int64_t)timeout_ms * 1000000;
+    return (struct timespec){.tv_sec = (time_t)(at / 1000000000),
+                             .tv_nsec = (long)(at % 1000000000)};
+}
+
+// Under the lock, which it gives up while the source is tended.
+static enum status wait_a_moment(struct reader *reader) {
+    const struct timespec deadline = deadline_after(POLL_MS);
+    struct source *source = reader->source;
+    if (source->table->tend == NULL) {
         pthread_cond_wait(&reader->changed, &reader->lock);
+        return STATUS_OK;
     }
-    const bool go_on = !reader->stop;
+    if (pthread_cond_timedwait(&reader->changed, &reader->lock, &deadline) == 0) return STATUS_OK;
     pthread_mutex_unlock(&reader->lock);
-    return go_on;
+    const enum status status = source->table->tend(source);
+    pthread_mutex_lock(&reader->lock);
+    return status;
+}
+
+// END when told to stop, or what tending the source failed with.
+static enum status wait_for_room(struct reader *reader) {
+    enum status status = STATUS_OK;
+    pthread_mutex_lock(&reader->lock);
+    while (status == STATUS_OK && full(reader) && !reader->stop) {
+        status = wait_a_moment(reader);
+    }
+    reader->at_once = status != STATUS_OK;
+    if (status == STATUS_OK && reader->stop) status = STATUS_END;
+    pthread_mutex_unlock(&reader->lock);
+    return status;
 }
 
 static enum status put(struct reader *reader, struct record *record) {
@@ -66,15 +90,17 @@ static void *read_all(void *argument) {
     struct reader *reader = argument;
     enum status status = STATUS_OK;
     log_set_rank(reader->rank);
-    while (wait_for_room(reader)) {
+    while (status == STATUS_OK) {
         struct record *record = NULL;
-        status = reader->source->table->next(reader->source, POLL_MS, &record);
-        if (status == STATUS_AGAIN) continue;
+        status = wait_for_room(reader);
+        if (status == STATUS_OK) {
+            status = reader->source->table->next(reader->source, POLL_MS, &record);
+        }
         if (status == STATUS_OK) status = put(reader, record);
-        if (status != STATUS_OK) break;
+        if (status == STATUS_AGAIN) status = STATUS_OK;
     }
     pthread_mutex_lock(&reader->lock);
-    reader->status = status == STATUS_OK || status == STATUS_AGAIN ? STATUS_END : status;
+    reader->status = status;
     pthread_cond_broadcast(&reader->changed);
     pthread_mutex_unlock(&reader->lock);
     return NULL;
@@ -103,12 +129,6 @@ enum status reader_open(struct source *source, const struct reader_settings *set
     return STATUS_OK;
 }
 
-static struct timespec deadline_after(int32_t timeout_ms) {
-    const int64_t at = clock_ns() + (int64_t)timeout_ms * 1000000;
-    return (struct timespec){.tv_sec = (time_t)(at / 1000000000),
-                             .tv_nsec = (long)(at % 1000000000)};
-}
-
 enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record **record) {
     const struct timespec deadline = deadline_after(timeout_ms);
     enum status status = STATUS_AGAIN;
@@ -116,7 +136,7 @@ enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record
     while (reader->first == NULL && reader->status == STATUS_OK && timeout_ms > 0) {
         if (pthread_cond_timedwait(&reader->changed, &reader->lock, &deadline) != 0) break;
     }
-    if (reader->first != NULL) {
+    if (reader->first != NULL && !reader->at_once) {
         struct queued *entry = reader->first;
         reader->first = entry->next;
         if (reader->first == NULL) reader->last = NULL;

@@ -14,7 +14,8 @@ struct reader_settings {
 enum status reader_open(struct source *source, const struct reader_settings *settings,
                         struct reader **opened);
 // The next record, waiting at most timeout_ms. Owns: the caller's. Errors: AGAIN, END (the source
-// has ended and all was taken), or what the source failed with.
+// has ended and all was taken), or what the source failed with: after all that came before it when
+// asked for a record, at once when tended.
 enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record **record);
 // Ask the source for nothing more; what is queued can still be taken, then END.
 void reader_stop(struct reader *reader);

@@ -38,7 +38,7 @@ static enum status make(enum record_kind kind, int64_t tokens, const struct text
     }
     struct record *record = malloc(bytes);
     if (record == NULL) return FAIL(NO_MEMORY, "a record of %zu bytes", bytes);
-    *record = (struct record){.kind = kind, .tokens = tokens, .text_bytes = -1};
+    *record = (struct record){.kind = kind, .tokens = tokens, .text_bytes = -1, .time_ms = -1};
     int32_t *token = record_tokens(record);
     char *at = (char *)(token + tokens);
     record->token = token;
@@ -64,13 +64,24 @@ enum status record_make(enum record_kind kind, const char *id, size_t id_bytes,
 enum status record_make_fault(const char *id, size_t id_bytes, const char *fault,
                               struct record **made) {
     const struct texts texts = {.id = id, .id_bytes = id_bytes, .fault = fault};
-    return make(RECORD_FAULT, 0, &texts, made);
+    TRY(make(RECORD_FAULT, 0, &texts, made));
+    (*made)->first = -1;
+    return STATUS_OK;
 }
 
 int32_t *record_tokens(struct record *record) {
     return (int32_t *)(void *)(record + 1);
 }
 
+enum status record_keep(struct record *record, const void *message, size_t bytes) {
+    record->message = malloc(bytes + 1);
+    if (record->message == NULL) return FAIL(NO_MEMORY, "a message of %zu bytes", bytes);
+    if (bytes > 0) memcpy(record->message, message, bytes);
+    record->message_bytes = bytes;
+    return STATUS_OK;
+}
+
 void record_free(struct record *record) {
+    if (record != NULL) free(record->message);
     free(record);
 }

@@ -51,6 +51,12 @@ static enum status put_hash(struct bytes *out, const char *name, uint64_t hash) 
     return bytes_put(out, text, (size_t)bytes);
 }
 
+static enum status put_version(struct bytes *out, uint64_t version) {
+    char text[40];
+    const int bytes = snprintf(text, sizeof text, ",\"version\":%" PRIu64, version);
+    return bytes_put(out, text, (size_t)bytes);
+}
+
 static enum status put_id(struct bytes *out, const char *id, size_t id_bytes) {
     TRY(put_text(out, "{\"id\":\""));
     size_t most = 0;
@@ -149,17 +155,43 @@ static enum status put_piece(const struct document_piece *piece, struct bytes *o
     return put_text(out, "}");
 }
 
-enum status result_json_score(const struct document_score *score, const struct result_ids *ids,
-                              struct bytes *out) {
-    size_t before = out->count;
-    enum status status = put_score(score, ids, out);
+static enum status put_window(const struct document_window *window, struct bytes *out) {
+    TRY(put_id(out, window->id, window->id_bytes));
+    TRY(put_version(out, window->version));
+    TRY(put_int(out, ",\"first\":", window->window.first));
+    TRY(put_int(out, ",\"scored\":", window->window.scored));
+    TRY(put_double(out, ",\"nll\":", window->window.nll));
+    return put_text(out, "}");
+}
+
+static enum status put_retraction(const struct retraction *retraction, struct bytes *out) {
+    TRY(put_id(out, retraction->id, retraction->id_bytes));
+    return put_text(out, ",\"retracted\":true}");
+}
+
+// Half a line is no line.
+static enum status whole(enum status status, size_t before, struct bytes *out) {
     if (status != STATUS_OK) out->count = before;
     return status;
 }
 
+enum status result_json_score(const struct document_score *score, const struct result_ids *ids,
+                              struct bytes *out) {
+    const size_t before = out->count;
+    return whole(put_score(score, ids, out), before, out);
+}
+
 enum status result_json_piece(const struct document_piece *piece, struct bytes *out) {
-    size_t before = out->count;
-    enum status status = put_piece(piece, out);
-    if (status != STATUS_OK) out->count = before;
-    return status;
+    const size_t before = out->count;
+    return whole(put_piece(piece, out), before, out);
+}
+
+enum status result_json_window(const struct document_window *window, struct bytes *out) {
+    const size_t before = out->count;
+    return whole(put_window(window, out), before, out);
+}
+
+enum status result_json_retraction(const struct retraction *retraction, struct bytes *out) {
+    const size_t before = out->count;
+    return whole(put_retraction(retraction, out), before, out);
 }

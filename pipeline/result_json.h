@@ -15,3 +15,5 @@ struct result_ids { // what a score depends on, beside its document; xxh3 of eac
 enum status result_json_score(const struct document_score *score, const struct result_ids *ids,
                               struct bytes *out);
 enum status result_json_piece(const struct document_piece *piece, struct bytes *out);
+enum status result_json_window(const struct document_window *window, struct bytes *out);
+enum status result_json_retraction(const struct retraction *retraction, struct bytes *out);

@@ -1,38 +1,56 @@
-// One input file, cut into records. Memory is one buffer of a record's size, or one JSONL line.
+// Input files, cut into records. Memory is one buffer of a record's size, or one JSONL line.
 #include "pipeline/shard.h"
+
+#include "ops/base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum status shard_open(const struct input *input, int32_t partition,
-                       const struct shard_settings *settings, struct shard **opened) {
+#define PATH_IN_FAULT 1000 // bytes
+
+enum status shard_open(const struct shard_settings *settings, struct shard **opened) {
     struct shard *shard = calloc(1, sizeof *shard);
-    if (shard == NULL) return FAIL(NO_MEMORY, "reading %s", input->path);
+    if (shard == NULL) return FAIL(NO_MEMORY, "reading files");
     shard->settings = settings;
-    shard->input = input;
-    shard->partition = partition;
-    shard->format = file_format_of(input, settings->format);
-    shard->reader.fd = -1;
     jsonl_open(&shard->jsonl, settings->id_field, settings->text_field);
     shard->token = malloc((size_t)settings->record_tokens * sizeof *shard->token);
-    enum status status = STATUS_OK;
     if (shard->token == NULL) {
-        status = FAIL(NO_MEMORY, "records of %lld tokens", (long long)settings->record_tokens);
-    } else {
-        status = byte_reader_open(&shard->reader, input->path);
-    }
-    if (status != STATUS_OK) {
         shard_close(shard);
-        return status;
+        return FAIL(NO_MEMORY, "records of %lld tokens", (long long)settings->record_tokens);
     }
     *opened = shard;
     return STATUS_OK;
 }
 
+enum status shard_begin(struct shard *shard, const struct input *input, int32_t partition) {
+    shard->input = input;
+    shard->partition = partition;
+    shard->format = file_format_of(input, shard->settings->format);
+    shard->line = 0;
+    shard->scanned = 0;
+    shard->skipping = shard->begun = shard->ended = shard->has_document = false;
+    return byte_reader_open(&shard->reader, input->path);
+}
+
+static void drop_held(struct shard *shard) {
+    while (shard->held_given < shard->held_count) {
+        record_free(shard->held[shard->held_given++]);
+    }
+    shard->held_given = shard->held_count = 0;
+    shard->giving = false;
+}
+
+void shard_end(struct shard *shard) {
+    drop_held(shard);
+    byte_reader_close(&shard->reader);
+    shard->input = NULL;
+}
+
 void shard_close(struct shard *shard) {
     if (shard == NULL) return;
-    byte_reader_close(&shard->reader);
+    drop_held(shard);
+    byte_reader_free(&shard->reader);
     free(shard->token);
     free(shard);
 }
@@ -52,12 +70,12 @@ static int64_t offset_of(struct shard *shard) {
 // The document, and with it a file that is one document, cannot be used.
 static enum status make_fault(struct shard *shard, const char *why, struct record **made) {
     const char *id = shard->begun ? shard->document.id : "";
-    char text[1280]; // a longer path loses its end, not its reason
+    char text[PATH_IN_FAULT + 280]; // a longer path loses its end, not its reason
     if (shard->format == FILE_JSONL) {
-        snprintf(text, sizeof text, "%.1000s:%lld: %s", shard->reader.path, (long long)shard->line,
-                 why);
+        snprintf(text, sizeof text, "%.*s:%lld: %s", PATH_IN_FAULT, shard->reader.path,
+                 (long long)shard->line, why);
     } else {
-        snprintf(text, sizeof text, "%.1000s: %s", shard->reader.path, why);
+        snprintf(text, sizeof text, "%.*s: %s", PATH_IN_FAULT, shard->reader.path, why);
     }
     TRY(record_make_fault(id, shard->begun ? shard->document.id_bytes : 0, text, made));
     set_place(shard, *made, offset_of(shard));
@@ -154,7 +172,8 @@ static enum status raw_next(struct shard *shard, int64_t deadline_ms, struct rec
     size_t have = reader->end - reader->begin;
     size_t odd = reader->ended && have <= most ? have % width : 0;
     // A regular file tells at its start that its end will be odd.
-    if (odd == 0 && reader->size > 0) odd = (size_t)reader->size % width;
+    if (odd == 0 && reader->size > 0 && reader->packing == PACKING_NONE)
+        odd = (size_t)reader->size % width;
     if (odd != 0) {
         snprintf(why, sizeof why, "its last token is cut off: %zu bytes of %zu", odd, width);
         return make_fault(shard, why, record);
@@ -202,6 +221,8 @@ static enum status read_line(struct shard *shard, int64_t deadline_ms, char **li
             shard->scanned = 0;
         }
         TRY(byte_reader_fill(reader, shard->scanned + 1, deadline_ms));
+        // A few bytes can unpack into a line that takes hours to skip.
+        if (shard->skipping && clock_ms() > deadline_ms) return STATUS_AGAIN;
     }
 }
 
@@ -217,14 +238,16 @@ static enum status next_document(struct shard *shard, int64_t deadline_ms, struc
     struct jsonl_document document;
     char *line = NULL;
     size_t bytes = 0;
-    do {
+    for (;;) {
         TRY(read_line(shard, deadline_ms, &line, &bytes));
         if (shard->line == 1 && bytes != SIZE_MAX && bytes >= 3 &&
             memcmp(line, "\xef\xbb\xbf", 3) == 0) { // a byte order mark, as some editors leave it
             line += 3;
             bytes -= 3;
         }
-    } while (bytes != SIZE_MAX && is_blank(line, bytes));
+        if (bytes == SIZE_MAX || !is_blank(line, bytes)) break;
+        if (clock_ms() > deadline_ms) return STATUS_AGAIN;
+    }
     if (bytes == SIZE_MAX) {
         char why[128];
         snprintf(why, sizeof why, "the line is longer than %lld bytes (--max-line)",
@@ -244,13 +267,47 @@ static enum status next_document(struct shard *shard, int64_t deadline_ms, struc
     return STATUS_OK;
 }
 
+// Every first line of the file was refused.
+static enum status no_jsonl(struct shard *shard, const struct record *first) {
+    const size_t path = strnlen(shard->reader.path, PATH_IN_FAULT);
+    const char *why = strstr(first->fault + path, ": ");
+    snprintf(shard->reader.wrong, sizeof shard->reader.wrong,
+             "it is no JSONL: its first %d lines are all no documents; line %lld: %.160s",
+             SHARD_HELD, (long long)first->offset + 1, why == NULL ? "" : why + 2);
+    return STATUS_IO;
+}
+
+// Opens the next document, or gives the next fault, or (*record NULL, and no document begun) leaves
+// only held faults to give.
+static enum status begin_or_fault(struct shard *shard, int64_t deadline_ms,
+                                  struct record **record) {
+    for (;;) {
+        *record = NULL;
+        enum status status = next_document(shard, deadline_ms, record);
+        if (status == STATUS_END && shard->held_count > 0) return STATUS_OK;
+        if (status != STATUS_OK) return status;
+        if (*record == NULL) {
+            shard->has_document = true;
+            return STATUS_OK;
+        }
+        if (shard->has_document) return STATUS_OK;
+        shard->held[shard->held_count++] = *record;
+        if (shard->held_count == SHARD_HELD) return no_jsonl(shard, shard->held[0]);
+    }
+}
+
 static enum status jsonl_next(struct shard *shard, int64_t deadline_ms, struct record **record) {
     struct jsonl_document *document = &shard->document;
     const int64_t most = shard->settings->record_tokens;
-    if (!shard->begun) {
-        *record = NULL;
-        TRY(next_document(shard, deadline_ms, record));
+    if (!shard->begun && !shard->giving) {
+        TRY(begin_or_fault(shard, deadline_ms, record));
         if (*record != NULL) return STATUS_OK;
+        shard->giving = shard->held_count > 0;
+    }
+    if (shard->giving) {
+        *record = shard->held[shard->held_given++];
+        if (shard->held_given == shard->held_count) drop_held(shard); // all are given
+        return STATUS_OK;
     }
     if (document->text == NULL) {
         shard->tokens = jsonl_tokens_next(&document->tokens, shard->token, most);

@@ -1,5 +1,5 @@
 #pragma once
-// Where results go: files, standard output or Kafka.
+// Where results and dead letters go: files, standard output or Kafka.
 
 #include "pipeline/record.h"
 
@@ -11,9 +11,13 @@ struct sink_table {
     // pieces before its score. None waits for a broker. Thread: the leader for all.
     enum status (*piece)(struct sink *sink, const struct document_piece *piece);
     enum status (*score)(struct sink *sink, const struct document_score *score);
+    // Comes before anything else of the same id.
+    enum status (*retract)(struct sink *sink, const struct retraction *retraction);
+    // Of a sink for dead letters, which is given nothing else.
+    enum status (*letter)(struct sink *sink, const struct dead_letter *letter);
     // Nothing more comes for this partition: a file is complete and is renamed into place.
     enum status (*finish)(struct sink *sink, int32_t partition);
-    // How many of the pieces and scores handed over, counted from the start, are safe for good.
+    // How many of the calls above, counted from the start, are safe for good.
     enum status (*confirmed)(struct sink *sink, int64_t *count);
     // complete: all went well. Waits (with a deadline) until everything is confirmed; otherwise
     // leaves no file under its final name. Errors: IO, BROKER.

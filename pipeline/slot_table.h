@@ -11,7 +11,8 @@ enum tier { ON_DEVICE, IN_HOST, IN_FILE, TIERS };
 struct entry {
     uint64_t key;
     enum tier tier;
-    char *memory; // the device slot, or host memory (owned); NULL in a file
+    char *memory;    // the device slot, or host memory (owned); NULL in a file
+    int64_t used_ms; // when it was kept, by the monotonic clock
     struct entry *older, *newer;
     struct entry *chain; // the next one in its bucket
 };

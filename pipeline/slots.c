@@ -5,6 +5,7 @@
 #include "pipeline/slots.h"
 
 #include "ops/base/check.h"
+#include "ops/base/clock.h"
 #include "ops/base/room.h"
 #include "pipeline/slot_file.h"
 #include "pipeline/slot_table.h"
@@ -16,6 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+// Of idle states a call: a step that comes meanwhile waits for them.
+#define IDLE_BYTES_MOST ((size_t)64 * 1024 * 1024)
+
 struct slots {
     struct backend *backend; // borrowed
     struct slots_settings settings;
@@ -26,7 +30,7 @@ struct slots {
     char **unused; // [unused_count] those that hold nothing
     size_t made_count, made_room, unused_count, unused_room;
     struct slot_table table;
-    int64_t spills, loads;
+    int64_t spills, loads, idle;
 };
 
 enum status slots_open(struct backend *backend, const struct slots_settings *settings,
@@ -182,6 +186,47 @@ out:
     return status;
 }
 
+// The oldest state of a tier in memory goes to a file.
+static enum status file_oldest(struct slots *slots, enum tier tier) {
+    struct entry *entry = slots->table.tier[tier].oldest;
+    const char *state = entry->memory;
+    if (tier == ON_DEVICE) {
+        TRY(staging_open(slots));
+        TRY(device_read(slots, slots->staging, entry->memory));
+        state = slots->staging;
+    }
+    TRY(file_write(slots, entry->key, state));
+    if (tier == ON_DEVICE) {
+        slots_free(slots, entry->memory);
+        slots->spills++;
+    } else {
+        free(entry->memory);
+    }
+    entry->memory = NULL;
+    slot_table_unlist(&slots->table, entry);
+    slot_table_list(&slots->table, entry, IN_FILE);
+    slots->idle++;
+    return STATUS_OK;
+}
+
+// Both lists are in the order of last use, as states leave the device the oldest first. What lies in
+// host memory was used before most of what is on the device.
+enum status slots_spill_idle(struct slots *slots, int64_t idle_ms) {
+    static const enum tier tiers[] = {IN_HOST, ON_DEVICE};
+    const int64_t since_ms = clock_ms() - idle_ms;
+    const size_t state_bytes = slots->settings.slot_bytes;
+    size_t bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        const struct age_list *list = &slots->table.tier[tiers[i]];
+        while (list->oldest != NULL && list->oldest->used_ms <= since_ms) {
+            if (bytes > 0 && bytes + state_bytes > IDLE_BYTES_MOST) return STATUS_OK;
+            TRY(file_oldest(slots, tiers[i]));
+            bytes += state_bytes;
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status slots_make(struct slots *slots, char **state) {
     void *memory = NULL;
     if (slots->unused_count > 0) {
@@ -214,6 +259,7 @@ enum status slots_keep(struct slots *slots, uint64_t key, char *state) {
     slots_drop(slots, key);
     entry->key = key;
     entry->memory = state;
+    entry->used_ms = clock_ms();
     slot_table_add(&slots->table, entry, ON_DEVICE);
     return STATUS_OK;
 }
@@ -314,7 +360,8 @@ struct slots_counts slots_counts(const struct slots *slots) {
                                  .host = slots->table.tier[IN_HOST].count,
                                  .file = slots->table.tier[IN_FILE].count,
                                  .spills = slots->spills,
-                                 .loads = slots->loads};
+                                 .loads = slots->loads,
+                                 .idle = slots->idle};
 }
 
 void slots_close(struct slots *slots) {

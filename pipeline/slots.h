@@ -29,6 +29,11 @@ void slots_free(struct slots *slots, char *state);
 // The key and its state are forgotten, wherever they lie. Unknown keys are fine.
 void slots_drop(struct slots *slots, uint64_t key);
 
+// States in memory that nobody has used for idle_ms go to files, the longest unused first; a bounded
+// number of bytes a call, but one state at least, so call it again and again. Their slots are free
+// for others. On failure the state stays where it is. Errors: IO, USAGE, NO_MEMORY, PEER.
+enum status slots_spill_idle(struct slots *slots, int64_t idle_ms);
+
 // The seam for snapshots: a state out of and into a file. The file carries a header (format
 // version, slot bytes, model hash, numerics, position, checksum) and is refused if any differs.
 struct slot_image {
@@ -43,7 +48,8 @@ enum status slot_load(struct slots *slots, uint64_t key, const struct slot_image
 
 struct slots_counts {
     int64_t device, host, file; // states now
-    int64_t spills, loads;      // since open
+    int64_t spills, loads;      // since open: off the device, and back to it
+    int64_t idle;               // since open: to files, for not being used
 };
 struct slots_counts slots_counts(const struct slots *slots);
 void slots_close(struct slots *slots); // accepts NULL

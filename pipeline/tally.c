@@ -47,9 +47,8 @@ enum status tally_add(struct tally *tally, int64_t first, const float *nll, int6
         memcpy(tally->token_nll + tally->nll_count, nll, (size_t)count * sizeof *nll);
         tally->nll_count += (size_t)count;
     }
-    if (tally->nll_count > ARRAY_INLINE_MOST || tally->window_count > ARRAY_INLINE_MOST) {
-        tally->in_pieces = true;
-    }
+    const bool many_windows = tally->window_count > ARRAY_INLINE_MOST && !settings->windows_apart;
+    if (tally->nll_count > ARRAY_INLINE_MOST || many_windows) tally->in_pieces = true;
     return STATUS_OK;
 }
 
@@ -57,14 +56,30 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+// Windows that do not grow any more.
+static int64_t settled_windows(const struct tally *tally, bool ended) {
+    const int64_t windows = (int64_t)tally->window_count;
+    if (ended || windows == 0) return windows;
+    const int64_t end = tally->windows[windows - 1].first + tally->settings->score_every;
+    return tally->first_scored + tally->scored >= end ? windows : windows - 1;
+}
+
+static bool window_apart(const struct tally *tally, bool ended, struct document_piece *piece) {
+    piece->windows = tally->windows;
+    piece->window_count = least(settled_windows(tally, ended), ARRAY_INLINE_MOST);
+    return piece->window_count > 0;
+}
+
 // Pieces hold a fixed number of entries and go out in the order of the positions they end at, so
 // they are the same however the document was cut. The last window may grow until the document ends.
 bool tally_piece(const struct tally *tally, bool ended, struct document_piece *piece) {
+    const bool apart = tally->settings->windows_apart;
     const int64_t every = tally->settings->score_every;
     const int64_t nlls = (int64_t)tally->nll_count;
-    const int64_t windows = (int64_t)tally->window_count;
-    const int64_t settled = ended || windows == 0 ? windows : windows - 1;
+    const int64_t windows = apart ? 0 : (int64_t)tally->window_count;
+    const int64_t settled = apart ? 0 : settled_windows(tally, ended);
     *piece = (struct document_piece){0};
+    if (apart && window_apart(tally, ended, piece)) return true;
     if (!tally->in_pieces || nlls + windows == 0) return false;
 
     const int64_t nll_end = tally->nll_first + ARRAY_INLINE_MOST;
@@ -88,6 +103,7 @@ void tally_drop_piece(struct tally *tally, const struct document_piece *piece) {
     const size_t windows = (size_t)piece->window_count;
     const size_t nlls = (size_t)piece->token_nll_count;
     if (windows > 0) {
+        tally->windows_out = piece->windows[windows - 1].first + tally->settings->score_every;
         tally->window_count -= windows;
         memmove(tally->windows, tally->windows + windows,
                 tally->window_count * sizeof *tally->windows);

@@ -8,6 +8,7 @@
 
 struct tally_settings {
     int64_t score_every; // tokens a window; 0: none
+    bool windows_apart;  // each window goes out as soon as it is complete, not with the result
     bool token_nll;
 };
 
@@ -20,9 +21,10 @@ struct tally {
     size_t window_count, window_room;
     float *token_nll;
     size_t nll_count, nll_room;
-    int64_t nll_first; // position of token_nll[0]
-    bool in_pieces;    // arrays are too long to stand in one result
-    bool finite;       // false: an NLL was infinite or not a number; the document is bad
+    int64_t nll_first;   // position of token_nll[0]
+    int64_t windows_out; // windows before this position went out in pieces
+    bool in_pieces;      // arrays are too long to stand in one result
+    bool finite;         // false: an NLL was infinite or not a number; the document is bad
 };
 
 void tally_begin(struct tally *tally, const struct tally_settings *settings);

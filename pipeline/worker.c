@@ -22,6 +22,8 @@
 
 #include <string.h>
 
+#define TURN_MS 1000
+
 // Sends under way out of slots that are free once they are done.
 struct sends {
     struct transfer **transfers;
@@ -57,6 +59,7 @@ struct worker {
     size_t taken_count, taken_room;
     int32_t *target;
     size_t target_room;
+    int64_t next_idle_ms; // when states are looked through for idle ones
 };
 
 // What a transfer is, equal on both sides: which step, layer and part.
@@ -312,16 +315,40 @@ static void give_up(struct worker *w, enum status status) {
     (void)!w->backend->table->wait(w->backend);
 }
 
+// A step waits for at most so long, then idle states are seen to.
+static int32_t turn_ms(const struct worker *w) {
+    const int64_t idle_ms = w->settings->idle_ms;
+    return idle_ms > 0 && idle_ms < TURN_MS ? (int32_t)idle_ms : TURN_MS;
+}
+
+// There is memory for idle states until others need it, so a full disk is no reason to end.
+static enum status spill_idle(struct worker *w) {
+    const int64_t now_ms = clock_ms();
+    if (w->settings->idle_ms == 0 || now_ms < w->next_idle_ms) return STATUS_OK;
+    const enum status status = slots_spill_idle(w->slots, w->settings->idle_ms);
+    w->next_idle_ms = now_ms + turn_ms(w);
+    if (status != STATUS_IO) return status;
+    LOG(WARN, "idle states stay in memory; the next try is in a minute");
+    w->next_idle_ms = now_ms + 60000;
+    return STATUS_OK;
+}
+
+static enum status next_step(struct worker *w, struct message *message) {
+    enum status status = STATUS_AGAIN;
+    while (status == STATUS_AGAIN) {
+        TRY(spill_idle(w));
+        status = comm_next(w->comm, MESSAGE_STEP, turn_ms(w), message);
+    }
+    return status;
+}
+
 static enum status take_step(struct worker *w, struct worker_counts *counts, bool *stop) {
     struct message message = {.kind = MESSAGE_STEP};
     struct message answer = {.kind = MESSAGE_RESULT};
     float *nll = NULL;
     enum status status = STATUS_OK;
     int64_t begin_ns = clock_ns();
-    do {
-        status = comm_next(w->comm, MESSAGE_STEP, 1000, &message);
-    } while (status == STATUS_AGAIN);
-    if (status != STATUS_OK) goto out;
+    TRY_OUT(status, next_step(w, &message));
     counts->wait_ns += clock_ns() - begin_ns;
     begin_ns = clock_ns();
 

@@ -134,9 +134,7 @@ static enum status read_line(struct options *options, struct line *line, int64_t
         return options_assign(options, option, value, ORIGIN_FILE, line->number, shown);
     }
     if (option_parse(option, value, &ignored, wrong, sizeof wrong)) return STATUS_OK;
-    char quoted[80];
-    options_quote(value, strlen(value), quoted, sizeof quoted);
-    return FAIL(USAGE, "%s: \"%s\" %s", shown, quoted, wrong);
+    return options_refuse(option, value, shown, wrong);
 }
 
 enum status options_read_text(struct options *options, const char *name, const char *text,

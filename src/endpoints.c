@@ -2,6 +2,7 @@
 
 #include "pipeline/file_sink.h"
 #include "pipeline/file_source.h"
+#include "pipeline/letter_file.h"
 #include "src/kafka_options.h"
 #include "src/launch.h"
 #include "src/table_sink.h"
@@ -41,17 +42,62 @@ static enum status check_topics(const struct settings *settings, bool any) {
     return STATUS_OK;
 }
 
+enum status endpoints_check_groups(const struct endpoints *endpoints, int32_t groups) {
+    const char *letters = endpoints->settings->dead_letters;
+    if (endpoints->topic_in && !endpoints->topic_out) {
+        return FAIL(USAGE,
+                    "%d groups cannot write one file; give --output kafka:TOPIC, or one "
+                    "group (--group-size 0)",
+                    groups);
+    }
+    if (letters != NULL && topic_of(letters) == NULL) {
+        return FAIL(USAGE,
+                    "%d groups cannot write one file; give --dead-letters kafka:TOPIC, or one "
+                    "group (--group-size 0)",
+                    groups);
+    }
+    return STATUS_OK;
+}
+
+// The topics beside input and output.
+static enum status check_others(const struct settings *settings, bool topic_out) {
+    const char *letters = settings->dead_letters;
+    const char *windows = settings->windows;
+    if (windows != NULL && topic_of(windows) == NULL) {
+        return FAIL(USAGE,
+                    "--windows %s: only a topic takes windows as they arise: kafka:TOPIC; "
+                    "in files they stand in the documents' lines",
+                    windows);
+    }
+    if (windows != NULL && (settings->score_every == 0 || !topic_out)) {
+        return FAIL(USAGE, "--windows %s needs --score-every N and --output kafka:TOPIC", windows);
+    }
+    const char *const names[] = {settings->input, settings->output, letters, windows};
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < i; j++) {
+            if (names[i] == NULL || names[j] == NULL || strcmp(names[i], names[j]) != 0 ||
+                strcmp(names[i], "-") == 0) {
+                continue;
+            }
+            return FAIL(USAGE,
+                        "%s is given twice: input, output, dead letters and windows each "
+                        "need a place of their own",
+                        names[i]);
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status endpoints_check(const struct settings *settings, struct endpoints *endpoints) {
     *endpoints = (struct endpoints){.settings = settings,
                                     .topic_in = topic_of(settings->input) != NULL,
                                     .topic_out = topic_of(settings->output) != NULL};
-    TRY(check_topics(settings, endpoints->topic_in || endpoints->topic_out));
+    const bool topic_letters =
+        settings->dead_letters != NULL && topic_of(settings->dead_letters) != NULL;
+    TRY(check_topics(settings, endpoints->topic_in || endpoints->topic_out || topic_letters));
+    TRY(check_others(settings, endpoints->topic_out));
     if (endpoints->topic_in && settings->limit > 0) {
         return FAIL(USAGE, "--limit is for files; a topic is read to the end that --until gives");
-    }
-    if (endpoints->topic_in && endpoints->topic_out &&
-        strcmp(settings->input, settings->output) == 0) {
-        return FAIL(USAGE, "input and output are the same topic, %s", topic_of(settings->input));
     }
     if (settings->resume && (endpoints->topic_in || endpoints->topic_out)) {
         return FAIL(USAGE, "--resume is for files; a topic goes on where its offsets are");
@@ -70,6 +116,13 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
         TRY(file_sink_complete(&sink, endpoints->complete));
     }
     return STATUS_OK;
+}
+
+enum status endpoints_verify(const struct endpoints *endpoints, const struct result_ids *ids) {
+    if (endpoints->complete == NULL) return STATUS_OK;
+    struct file_sink_settings sink = file_sink_for(endpoints);
+    sink.ids = *ids;
+    return file_sink_verify(&sink, endpoints->complete);
 }
 
 static bool has_text(const struct endpoints *endpoints, bool *certain) {
@@ -129,7 +182,8 @@ static enum status open_topic_source(struct endpoints *endpoints, int32_t group,
                      .groups = groups},
         .tokenizer = endpoints->tokenizer,
         .id_field = settings->id_field,
-        .text_field = settings->text_field
+        .text_field = settings->text_field,
+        .keep_messages = settings->dead_letters != NULL
     };
     TRY(kafka_options_until(settings->until, &source.consumer.follow, &source.consumer.idle_ms));
     TRY(kafka_form_parse(settings->input_format, &source.form));
@@ -139,10 +193,23 @@ static enum status open_topic_source(struct endpoints *endpoints, int32_t group,
 static enum status open_topic_sink(struct endpoints *endpoints, const struct result_ids *ids) {
     const struct settings *settings = endpoints->settings;
     const struct kafka_sink_settings sink = {
-        .kafka = kafka_for(settings, topic_of(settings->output)), .ids = *ids};
+        .kafka = kafka_for(settings, topic_of(settings->output)),
+        .windows = settings->windows == NULL ? NULL : topic_of(settings->windows),
+        .score_every = settings->score_every,
+        .ids = *ids};
     return kafka_sink_open(&sink, &endpoints->sink);
 }
+
+static enum status open_topic_letters(struct endpoints *endpoints) {
+    const struct settings *settings = endpoints->settings;
+    const struct kafka_settings kafka = kafka_for(settings, topic_of(settings->dead_letters));
+    return kafka_letters_open(&kafka, &endpoints->letters);
+}
 #else
+static enum status open_topic_letters(struct endpoints *endpoints) {
+    return check_topics(endpoints->settings, true);
+}
+
 static enum status open_topic_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
     (void)group;
     (void)groups;
@@ -186,11 +253,24 @@ static enum status open_file_sink(struct endpoints *endpoints, const struct resu
     return file_sink_open(&sink, &endpoints->sink);
 }
 
+static enum status open_letters(struct endpoints *endpoints) {
+    const char *letters = endpoints->settings->dead_letters;
+    if (letters == NULL) return STATUS_OK;
+    if (topic_of(letters) != NULL) return open_topic_letters(endpoints);
+    return letter_file_open(letters, &endpoints->letters);
+}
+
 enum status endpoints_open(struct endpoints *endpoints, int32_t group, int32_t groups,
                            const struct result_ids *ids) {
     TRY(endpoints->topic_in ? open_topic_source(endpoints, group, groups)
                             : open_file_source(endpoints, group, groups));
-    return endpoints->topic_out ? open_topic_sink(endpoints, ids) : open_file_sink(endpoints, ids);
+    TRY(endpoints->topic_out ? open_topic_sink(endpoints, ids) : open_file_sink(endpoints, ids));
+    const enum status status = open_letters(endpoints);
+    if (status != STATUS_OK) { // nobody else would close it
+        (void)!endpoints->sink->table->close(endpoints->sink, false);
+        endpoints->sink = NULL;
+    }
+    return status;
 }
 
 enum status endpoints_close(struct endpoints *endpoints) {

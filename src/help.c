@@ -1,5 +1,6 @@
 #include "src/help.h"
 
+#include "pipeline/packing.h"
 #include "src/option_table.h"
 
 #include <string.h>
@@ -38,7 +39,7 @@ void help_version(FILE *out) {
 #else
     const char *kafka = "no librdkafka";
 #endif
-    fprintf(out, "longscan %s (%s, %s)\n", LONGSCAN_VERSION, mpi, kafka);
+    fprintf(out, "longscan %s (%s, %s, %s)\n", LONGSCAN_VERSION, mpi, kafka, packing_versions());
 }
 
 void help_general(const struct verb *verbs, int count, FILE *out) {

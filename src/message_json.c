@@ -7,6 +7,7 @@
 #    include "ops/base/json.h"
 #    include "pipeline/codec.h"
 #    include "pipeline/kafka_consumer.h"
+#    include "pipeline/letter_json.h"
 
 #    include <inttypes.h>
 #    include <stdio.h>
@@ -50,22 +51,6 @@ static enum status put_record(const struct record *record, struct bytes *out) {
     return put_text(out, record->attributes_bytes > 0 ? "}}" : "}");
 }
 
-static enum status put_letter(const struct dead_letter *letter, struct bytes *out) {
-    if (letter->id == NULL) {
-        TRY(put_text(out, "{\"id\":null"));
-    } else {
-        TRY(put_string(out, "{\"id\":", letter->id, letter->id_bytes));
-    }
-    TRY(put_string(out, ",\"reason\":", letter->reason, strlen(letter->reason)));
-    TRY(put_string(out, ",\"topic\":", letter->topic, strlen(letter->topic)));
-    TRY(put_int(out, ",\"partition\":", letter->partition));
-    TRY(put_int(out, ",\"offset\":", letter->offset));
-    TRY(put_int(out, ",\"expected_first\":", letter->expected_first));
-    TRY(put_int(out, ",\"found_first\":", letter->found_first));
-    TRY(put_int(out, ",\"record_bytes\":", (int64_t)letter->record_bytes));
-    return put_text(out, "}");
-}
-
 static enum status record_line(const struct kafka_message *message, struct bytes *out) {
     struct record *record = NULL;
     TRY(codec_decode_record(message->value, message->value_bytes, message->key, message->key_bytes,
@@ -101,10 +86,17 @@ static enum status score_line(const struct kafka_message *message, struct bytes 
     return status;
 }
 
+static enum status window_line(const struct kafka_message *message, struct bytes *out) {
+    char id[ID_BYTES_MOST];
+    struct document_window window;
+    TRY(codec_decode_window(message->value, message->value_bytes, id, &window));
+    return result_json_window(&window, out);
+}
+
 static enum status letter_line(const struct kafka_message *message, struct bytes *out) {
     struct dead_letter *letter = NULL;
     TRY(codec_decode_dead_letter(message->value, message->value_bytes, &letter));
-    const enum status status = put_letter(letter, out);
+    const enum status status = letter_json(letter, out);
     free(letter);
     return status;
 }
@@ -130,7 +122,9 @@ static enum status line_of(const struct kafka_message *message, struct bytes *ou
     }
     switch (message->type) {
     case KAFKA_DOCUMENT_SCORE: return score_line(message, out);
+    case KAFKA_WINDOW_SCORE: return window_line(message, out);
     case KAFKA_DEAD_LETTER: return letter_line(message, out);
+    case KAFKA_TYPES:
     case KAFKA_TOKEN_RECORD:
     case KAFKA_UNKNOWN: break; // who writes no header most likely feeds us
     }
@@ -146,6 +140,30 @@ enum status message_json(const struct kafka_message *message, struct bytes *out)
     }
     if (status != STATUS_OK) out->count = before;
     return status;
+}
+
+static enum status put_place(const struct kafka_message *message, struct bytes *out) {
+    TRY(put_int(out, "{\"partition\":", message->partition));
+    TRY(put_int(out, ",\"offset\":", message->offset));
+    TRY(put_int(out, ",\"time_ms\":", message->time_ms));
+    if (message->source_time_ms >= 0) {
+        TRY(put_int(out, ",\"source_time_ms\":", message->source_time_ms));
+    }
+    if (message->key == NULL) return put_text(out, ",\"key\":null,\"value\":");
+    TRY(put_string(out, ",\"key\":", message->key, message->key_bytes));
+    return put_text(out, ",\"value\":");
+}
+
+enum status message_json_envelope(const struct kafka_message *message, struct bytes *out) {
+    const size_t before = out->count;
+    TRY(put_place(message, out));
+    const enum status status =
+        message->value == NULL ? put_text(out, "null") : message_json(message, out);
+    if (status != STATUS_OK) {
+        out->count = before;
+        return status;
+    }
+    return put_text(out, "}");
 }
 
 #endif

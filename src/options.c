@@ -31,6 +31,14 @@ const char *options_quote(const char *text, size_t bytes, char *quoted, size_t q
     return quoted;
 }
 
+enum status options_refuse(const struct option *option, const char *text, const char *shown,
+                           const char *wrong) {
+    char quoted[80];
+    if (option->kind == OPTION_LIST) return FAIL(USAGE, "%s: a property %s", shown, wrong);
+    options_quote(text, strlen(text), quoted, sizeof quoted);
+    return FAIL(USAGE, "%s: \"%s\" %s", shown, quoted, wrong);
+}
+
 // The row that holds the value: a shorthand's is that of the option it is short for.
 static const struct option *target_of(const struct option *option) {
     int count = 0;
@@ -85,11 +93,9 @@ enum status options_assign(struct options *options, const struct option *option,
                            enum origin origin, int64_t line, const char *shown) {
     struct option_value value = {0};
     char wrong[160];
-    char quoted[80];
     int count = 0;
     if (!option_parse(option, text, &value, wrong, sizeof wrong)) {
-        options_quote(text, strlen(text), quoted, sizeof quoted);
-        return FAIL(USAGE, "%s: \"%s\" %s", shown, quoted, wrong);
+        return options_refuse(option, text, shown, wrong);
     }
     if (option->kind == OPTION_LIST) return add_property(options, text, origin, shown);
     if (option->kind == OPTION_SHORTHAND && !value.flag) return STATUS_OK;

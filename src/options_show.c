@@ -103,7 +103,7 @@ static void show_properties(const struct options *options, FILE *out) {
         if (is_secret(property)) {
             fputc('"', out);
             show_bytes(property, strcspn(property, "="), out);
-            fputs("=********\"", out);
+            fputs("=***\"", out);
         } else {
             show_text(property, out);
         }

@@ -64,8 +64,14 @@ static int32_t width_of(const struct record *record) {
 
 static enum status send_record(struct publish *publish, const struct record *record) {
     TRY(codec_encode_record(record, width_of(record), &publish->bytes));
-    TRY(kafka_producer_send(publish->producer, record->id, record->id_bytes, publish->bytes.data,
-                            publish->bytes.bytes, KAFKA_TOKEN_RECORD, true));
+    const struct kafka_outgoing message = {.key = record->id,
+                                           .key_bytes = record->id_bytes,
+                                           .value = publish->bytes.data,
+                                           .value_bytes = publish->bytes.bytes,
+                                           .type = KAFKA_TOKEN_RECORD,
+                                           .source_time_ms = -1,
+                                           .ends_unit = true};
+    TRY(kafka_producer_send(publish->producer, &message));
     publish->records++;
     publish->tokens += record->tokens;
     if (record->last) publish->documents++;
@@ -77,6 +83,10 @@ static enum status take(struct publish *publish, const struct record *record) {
     case RECORD_PARTITION_END: return STATUS_OK;
     case RECORD_FAULT:
         publish->bad++;
+        if (record->last) { // a file, and it is named
+            LOG(WARN, "%s", record->fault);
+            return STATUS_OK;
+        }
         LOG(WARN, "%s: document %.*s is left out: %s",
             publish->inputs.input[record->partition].path, (int)record->id_bytes, record->id,
             record->fault);

@@ -31,7 +31,7 @@ static enum status print_row(const struct kafka_message *message, struct sink *t
 }
 
 // table: where scores go; NULL: all messages are lines.
-static enum status take(const struct kafka_message *message, struct output *output,
+static enum status take(const struct kafka_message *message, bool envelope, struct output *output,
                         struct sink *table, struct read_counts *counts) {
     if (message->happening != KAFKA_MESSAGE) return STATUS_OK;
     counts->messages++;
@@ -40,14 +40,15 @@ static enum status take(const struct kafka_message *message, struct output *outp
         counts->bad += printed == STATUS_BAD_INPUT;
         return printed == STATUS_BAD_INPUT ? STATUS_OK : printed;
     }
-    const enum status status = message_json(message, &output->pending);
+    const enum status status = envelope ? message_json_envelope(message, &output->pending)
+                                        : message_json(message, &output->pending);
     if (status == STATUS_BAD_INPUT) {
         counts->bad++;
         return STATUS_OK;
     }
     if (status != STATUS_OK) return status;
     TRY(bytes_put(&output->pending, "\n", 1));
-    return output->pending.count >= FLUSH_BYTES ? output_flush(output) : STATUS_OK;
+    return output->pending.count >= FLUSH_BYTES ? output_write(output) : STATUS_OK;
 }
 
 static enum status copy(const struct settings *settings, struct kafka_consumer *consumer,
@@ -62,7 +63,7 @@ static enum status copy(const struct settings *settings, struct kafka_consumer *
             continue;
         }
         if (status != STATUS_OK) return status;
-        TRY(take(&message, output, table, counts));
+        TRY(take(&message, settings->envelope, output, table, counts));
     }
     return STATUS_OK;
 }
@@ -83,7 +84,7 @@ enum status verb_read(const struct settings *settings, int *exit_code) {
     (void)exit_code;
     TRY_OUT(status, open_consumer(settings, &consumer));
     TRY_OUT(status, output_open(settings->output, &output));
-    if (strcmp(settings->output, "-") == 0 && wants_table(settings)) {
+    if (strcmp(settings->output, "-") == 0 && wants_table(settings) && !settings->envelope) {
         TRY_OUT(status, table_sink_open(stdout, &table));
     }
     status = copy(settings, consumer, output, table, &counts);

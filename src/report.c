@@ -96,14 +96,9 @@ const char *bad_reason_text(enum bad_reason reason) {
         [BAD_GAP] = "tokens are missing",
         [BAD_TOKEN] = "a token is not in the vocabulary",
         [BAD_NLL] = "an NLL is not a finite number",
+        [BAD_FILE] = "a file cannot be read",
     };
     return texts[reason];
-}
-
-const char *bad_reason_key(enum bad_reason reason) {
-    static const char *const keys[BAD_REASONS] = {
-        [BAD_RECORD] = "record", [BAD_GAP] = "gap", [BAD_TOKEN] = "token", [BAD_NLL] = "nll"};
-    return keys[reason];
 }
 
 static int64_t bad_sum(const struct documents_counts *counts) {

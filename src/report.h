@@ -18,8 +18,7 @@ enum status report_close(struct report **report, const struct score_totals *tota
 // Of a job that failed: the bar goes away, nothing is said. *report may be NULL, and becomes so.
 void report_drop(struct report **report);
 
-// What documents are bad for, in words and as a key of the summary.
+// What documents are bad for, in words.
 const char *bad_reason_text(enum bad_reason reason);
-const char *bad_reason_key(enum bad_reason reason);
 // 1234567 as 1.23M; up to 9999 as it is. Returns text.
 const char *short_number(double number, char *text, size_t bytes);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
 #define LOAD_MS           600000    // ranks may load a model at unlike speed
@@ -94,6 +95,14 @@ static void tell_report(void *listener, const struct documents_counts *counts,
     report_progress(listener, counts, source);
 }
 
+// NULL: there is none, which matters when states do not fit into memory.
+static const char *spill_folder(const struct settings *settings) {
+    const char *folder = getenv("TMPDIR");
+    if (settings->spill != NULL) return settings->spill;
+    if (folder == NULL || folder[0] == '\0') folder = "/tmp";
+    return access(folder, W_OK) == 0 ? folder : NULL;
+}
+
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
@@ -104,14 +113,17 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .queue_tokens =
             settings->queue_tokens > 0 ? settings->queue_tokens : QUEUE_STEPS * capacity,
         .commit_interval_ms = settings->commit_interval_ms,
+        .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
-        .spill_folder = settings->spill,
+        .spill_folder = spill_folder(settings),
+        .idle_ms = settings->idle_ms,
         .documents = {.bos = settings->bos && run->model != NULL ? model_info(run->model)->bos_token
                                                                  : -1,
                       .ordered = !run->endpoints.topic_in,
                       .tally = {.score_every = settings->score_every,
+                                .windows_apart = settings->windows != NULL,
                                 .token_nll = settings->token_nll}},
         .stop = stop_requested,
         .progress = run->report != NULL ? tell_report : NULL,
@@ -125,7 +137,8 @@ static enum status run_pipeline(struct rank_run *run, int *exit_code) {
                                        .backend = run->backend,
                                        .model = run->model,
                                        .source = run->endpoints.source,
-                                       .sink = run->endpoints.sink};
+                                       .sink = run->endpoints.sink,
+                                       .letters = run->endpoints.letters};
     return pipeline_run(&pipeline, &rank, &run->counts, exit_code);
 }
 
@@ -141,7 +154,10 @@ static void own_totals(const struct rank_run *run, int exit_code, struct score_t
                                     .moves = leader->moves,
                                     .hand_overs = leader->hand_overs,
                                     .spills = run->counts.slots.spills,
+                                    .ingest_ns = leader->ingest_ns,
                                     .plan_ns = leader->plan_ns,
+                                    .emit_ns = leader->emit_ns,
+                                    .commit_ns = leader->commit_ns,
                                     .run_ns = leader->run_ns,
                                     .compute_ns = run->counts.worker.compute_ns,
                                     .wait_ns = run->counts.worker.wait_ns,
@@ -161,6 +177,9 @@ static void add_totals(struct score_totals *sum, const struct score_totals *more
     sum->documents.open += more->documents.open;
     sum->documents.duplicates += more->documents.duplicates;
     sum->documents.replaced += more->documents.replaced;
+    sum->documents.swallowed += more->documents.swallowed;
+    sum->documents.settled += more->documents.settled;
+    sum->documents.truncated += more->documents.truncated;
     for (int i = 0; i < BAD_REASONS; i++) {
         sum->documents.bad[i] += more->documents.bad[i];
     }
@@ -168,7 +187,10 @@ static void add_totals(struct score_totals *sum, const struct score_totals *more
     sum->moves += more->moves;
     sum->hand_overs += more->hand_overs;
     sum->spills += more->spills;
+    sum->ingest_ns += more->ingest_ns;
     sum->plan_ns += more->plan_ns;
+    sum->emit_ns += more->emit_ns;
+    sum->commit_ns += more->commit_ns;
     sum->compute_ns += more->compute_ns;
     sum->wait_ns += more->wait_ns;
     sum->inputs_skipped += more->inputs_skipped;
@@ -213,17 +235,13 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     for (int64_t i = 0; run->endpoints.complete != NULL && i < run->endpoints.inputs.count; i++) {
         run->inputs_skipped += run->endpoints.complete[i];
     }
-    if (run->endpoints.topic_in && !run->endpoints.topic_out && run->place->groups > 1) {
-        return FAIL(USAGE,
-                    "%d groups cannot write one file; give --output kafka:TOPIC, or one "
-                    "group (--group-size 0)",
-                    run->place->groups);
-    }
+    if (run->place->groups > 1) TRY(endpoints_check_groups(&run->endpoints, run->place->groups));
     if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
     run->step_tokens = settings->step_tokens > 0 ? settings->step_tokens : CPU_STEP_TOKENS;
     const struct pipeline_settings pipeline = pipeline_settings(run);
     TRY(pipeline_check(&pipeline));
     TRY(open_model(run));
+    if (speaks(run)) TRY(endpoints_verify(&run->endpoints, &run->ids));
     TRY(agree(run));
     if (settings->dry_run) {
         if (speaks(run)) {

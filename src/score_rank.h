@@ -16,7 +16,8 @@ struct score_place {
 struct score_totals {
     struct documents_counts documents;
     int64_t steps, moves, hand_overs, spills;
-    int64_t plan_ns, run_ns, compute_ns, wait_ns;
+    int64_t ingest_ns, plan_ns, emit_ns, commit_ns; // of leaders
+    int64_t run_ns, compute_ns, wait_ns;
     int64_t peak_bytes; // of memory, of the process
     int64_t inputs_skipped;
     int32_t exit_code;

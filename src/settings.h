@@ -15,6 +15,8 @@ struct settings {
     const char *model;                 // --model DIR
     const char *input;                 // --input SRC
     const char *output;                // --output DST; NULL: "-"
+    const char *dead_letters;          // --dead-letters DST; NULL: bad input is only counted
+    const char *windows;               // --windows kafka:TOPIC; NULL: windows stand in the results
     const char *print;                 // --print auto|json|table: results on standard output
     const char *format;                // --format auto|jsonl|text|u16|u32: of input files
     const char *input_format;          // --input-format tokens|jsonl|text: of a topic's messages
@@ -39,6 +41,7 @@ struct settings {
     int64_t slots;            // --slots N in backend memory; 0: what a step needs, and some
     int64_t host_slots_bytes; // --host-slots-bytes 1g
     const char *spill;        // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
+    int64_t idle_ms;          // --idle 10m: states not used for so long go to files; 0: never
     const char *backend;      // --backend auto|cpu|cuda
     const char *dtype;        // --dtype f32
     const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar
@@ -46,6 +49,7 @@ struct settings {
     int64_t commit_interval_ms; // --commit-interval 5s
     const char *delivery;       // --delivery at-least-once
     const char *until;          // --until end
+    bool close_open;            // --close-open: score what is open at the end
     double max_bad;             // --max-bad 1%: as a fraction
     bool strict;                // --strict: exit 5 when any document was bad
     int64_t peer_timeout_ms;    // --peer-timeout 30s
@@ -59,6 +63,7 @@ struct settings {
     int64_t partitions;        // --partitions N (broker: of auto-created topics)
     int64_t record_tokens;     // --record-tokens N (publish): tokens of one record
     int64_t broker_timeout_ms; // --broker-timeout 60s: unreachable this long ends the job (140)
+    bool envelope;             // --envelope (read): each message with its place, times and key
     const char *ready_file;    // --ready-file F (broker): written with the address once it serves
 
     // talk

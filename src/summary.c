@@ -41,6 +41,9 @@ static void put_scores(FILE *out, const struct documents_counts *counts) {
     put_count(out, "open", counts->open);
     put_count(out, "duplicates", counts->duplicates);
     put_count(out, "replaced", counts->replaced);
+    put_count(out, "swallowed", counts->swallowed);
+    put_count(out, "settled", counts->settled);
+    put_count(out, "truncated", counts->truncated);
     put_number(out, "nll", counts->nll);
     if (counts->scored > 0) {
         const double each = counts->nll / (double)counts->scored;

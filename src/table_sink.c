@@ -98,6 +98,12 @@ static enum status table_sink_piece(struct sink *sink, const struct document_pie
     return STATUS_OK;
 }
 
+static enum status table_sink_retract(struct sink *sink, const struct retraction *retraction) {
+    (void)retraction; // pieces have no place in the table
+    ((struct table_sink *)sink)->handed++;
+    return STATUS_OK;
+}
+
 static enum status table_sink_score(struct sink *sink, const struct document_score *score) {
     struct table_sink *table = (struct table_sink *)sink;
     bar_hide();
@@ -146,6 +152,7 @@ static const struct sink_table table_sink_table = {
     .name = "table",
     .piece = table_sink_piece,
     .score = table_sink_score,
+    .retract = table_sink_retract,
     .finish = table_sink_finish,
     .confirmed = table_sink_confirmed,
     .close = table_sink_close,

@@ -356,7 +356,7 @@ static void pieces_and_bare_scores_survive(void **state) {
 }
 
 static void dead_letters_survive(void **state) {
-    struct dead_letter letter = {NULL, 0, "gap", "in", 2, INT64_C(1) << 40, 7, 9, "\0\1", 2};
+    struct dead_letter letter = {NULL, 0, "gap", "in", 2, INT64_C(1) << 40, 7, 9, "\0\1", 2, 3};
     struct codec_bytes bytes = {0};
     struct dead_letter *back = NULL;
     (void)state;
@@ -372,6 +372,7 @@ static void dead_letters_survive(void **state) {
         assert_int_equal(back->expected_first, 7);
         assert_int_equal(back->found_first, 9);
         assert_int_equal(back->record_bytes, 2);
+        assert_int_equal(back->message_bytes, 3);
         assert_memory_equal(back->record, "\0\1", 2);
         free(back);
     }

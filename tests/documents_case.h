@@ -21,6 +21,7 @@
 struct kept { // what the sink was given, in order
     char id[32];
     int64_t tokens, scored, pieces, windows;
+    bool truncated;
     double nll;
     int64_t token_nlls;
 };
@@ -30,7 +31,9 @@ struct test_sink {
     struct kept kept[4096];
     int64_t count, pieces, finished;
     int64_t piece_nlls, piece_windows;
-    int64_t next_nll; // position the next piece has to start at
+    int64_t retractions;
+    struct retraction retracted; // the last one, its id borrowed no more
+    int64_t next_nll;            // position the next piece has to start at
 };
 
 static inline enum status keep_piece(struct sink *base, const struct document_piece *piece) {
@@ -54,6 +57,7 @@ static inline enum status keep_score(struct sink *base, const struct document_sc
     kept->nll = score->nll;
     kept->token_nlls = score->token_nll_count;
     kept->windows = score->window_count;
+    kept->truncated = score->truncated;
     return STATUS_OK;
 }
 
@@ -63,8 +67,19 @@ static inline enum status keep_finish(struct sink *base, int32_t partition) {
     return STATUS_OK;
 }
 
-static const struct sink_table sink_table = {
-    .name = "test", .piece = keep_piece, .score = keep_score, .finish = keep_finish};
+static inline enum status keep_retraction(struct sink *base, const struct retraction *retraction) {
+    struct test_sink *sink = (struct test_sink *)base;
+    sink->retractions++;
+    sink->retracted = *retraction;
+    sink->next_nll = 1; // what comes is another text
+    return STATUS_OK;
+}
+
+static const struct sink_table sink_table = {.name = "test",
+                                             .piece = keep_piece,
+                                             .score = keep_score,
+                                             .retract = keep_retraction,
+                                             .finish = keep_finish};
 
 static inline struct test_sink *sink_open(void) {
     struct test_sink *sink = calloc(1, sizeof *sink);
@@ -110,8 +125,8 @@ static inline double nll_sum(int64_t tokens) {
 static inline void run_ready(struct documents *d, struct sink *sink, int64_t most) {
     static int32_t token[1 << 20];
     static float nll[1 << 20];
-    while (d->ready_first != NULL) {
-        struct document *doc = d->ready_first;
+    while (documents_ready_at(d, 0) != NULL) {
+        struct document *doc = documents_ready_at(d, 0);
         bool closes = false;
         int32_t lookahead = 0;
         int64_t count = document_ready(doc, &closes);

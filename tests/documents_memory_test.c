@@ -53,8 +53,8 @@ static void run_ready(struct documents *d, int64_t most) {
     static const float nll[16 * CHUNK_TOKENS];
     int32_t token[16 * CHUNK_TOKENS];
     assert_true(most <= 16 * CHUNK_TOKENS);
-    while (d->ready_first != NULL) {
-        struct document *doc = d->ready_first;
+    while (documents_ready_at(d, 0) != NULL) {
+        struct document *doc = documents_ready_at(d, 0);
         int32_t lookahead = 0;
         bool closes = false;
         const int64_t ready = document_ready(doc, &closes);
@@ -107,7 +107,7 @@ static void a_long_document_holds_what_waits(void **state) {
         for (; d.ready_tokens < 60000; known += 5000) {
             accept(&d, "long", known, 5000, false);
         }
-        struct document *doc = d.ready_first;
+        struct document *doc = documents_ready_at(&d, 0);
         int32_t lookahead = 0;
         const int64_t first = doc->planned;
         documents_take(&d, doc, CHUNK_TOKENS, token, &lookahead);

@@ -113,6 +113,29 @@ static void finished_documents_that_come_again_are_dropped(void **state) {
     free(sink);
 }
 
+// One token among others that are the vocabulary's first and last.
+static void a_vocabulary_ends_where_it_ends(void **state) {
+    const int32_t sizes[] = {1, 256, 50288, INT32_MAX};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const struct documents_settings settings = {.vocab_size = sizes[i], .bos = -1};
+        const int32_t tokens[] = {0, sizes[i] - 1, sizes[i], -1, INT32_MIN, INT32_MAX};
+        for (int t = 0; t < 6; t++) {
+            struct documents d;
+            assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+            struct record *record = record_of("a", 0, 40, true);
+            for (int64_t at = 0; at < 40; at++) {
+                record_tokens(record)[at] = at % 2 == 0 ? 0 : sizes[i] - 1;
+            }
+            record_tokens(record)[7 + 5 * t] = tokens[t];
+            assert_int_equal(documents_accept(&d, record), STATUS_OK);
+            assert_int_equal(d.counts.bad[BAD_TOKEN], tokens[t] < 0 || tokens[t] >= sizes[i]);
+            record_free(record);
+            documents_close(&d);
+        }
+    }
+}
+
 static void foreign_tokens_and_numbers_that_are_none_are_bad(void **state) {
     struct documents d;
     struct test_sink *sink = sink_open();
@@ -126,7 +149,7 @@ static void foreign_tokens_and_numbers_that_are_none_are_bad(void **state) {
     accept(&d, "foreign", 0, 210, true);
     assert_int_equal(d.counts.bad[BAD_TOKEN], 1);
     accept(&d, "nan", 0, 16, true);
-    struct document *doc = d.ready_first;
+    struct document *doc = documents_ready_at(&d, 0);
     documents_take(&d, doc, 16, token, &lookahead);
     documents_requeue(&d, &doc, 1);
     assert_int_equal(documents_answer(&d, doc, 0, nll, 16), STATUS_OK);
@@ -171,7 +194,7 @@ static void a_higher_version_replaces_and_a_lower_one_is_dropped(void **state) {
     (void)state;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     accept(&d, "a", 0, 1025, false);
-    struct document *old = d.ready_first;
+    struct document *old = documents_ready_at(&d, 0);
     documents_take(&d, old, 1024, token, &lookahead); // on its way while it is replaced
     documents_requeue(&d, &old, 1);
     old->holder = 3;
@@ -245,7 +268,7 @@ static void bos_adds_a_prediction_and_shifts_no_position(void **state) {
     settings.tally.score_every = 100;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     accept(&d, "a", 0, 250, true);
-    struct document *doc = d.ready_first;
+    struct document *doc = documents_ready_at(&d, 0);
     assert_int_equal(doc->known, 251);
     documents_take(&d, doc, 251, token, &lookahead);
     assert_int_equal(token[0], 255);
@@ -360,7 +383,7 @@ static void the_dead_do_not_get_the_records_of_the_living(void **state) {
     (void)state;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     accept(&d, "a", 0, 1025, false);
-    struct document *old = d.ready_first;
+    struct document *old = documents_ready_at(&d, 0);
     documents_take(&d, old, 1024, token, &lookahead);
     documents_requeue(&d, &old, 1);
     struct record *newer = record_of("a", 0, 300, false);
@@ -379,7 +402,7 @@ static void the_dead_do_not_get_the_records_of_the_living(void **state) {
     assert_int_equal(d.counts.replaced, 1);
     accept(&d, "gap", 5, 1020, true); // dead, closed and gone
     accept(&d, "gap2", 0, 1025, false);
-    struct document *gap = d.ready_first;
+    struct document *gap = documents_ready_at(&d, 0);
     documents_take(&d, gap, 1024, token, &lookahead);
     documents_requeue(&d, &gap, 1);
     accept(&d, "gap2", 2000, 10, true); // dead and closed, and a chunk on its way
@@ -436,6 +459,7 @@ int main(void) {
         cmocka_unit_test(an_open_chunk_waits_for_the_token_after_it),
         cmocka_unit_test(duplicates_are_dropped_and_gaps_are_bad),
         cmocka_unit_test(finished_documents_that_come_again_are_dropped),
+        cmocka_unit_test(a_vocabulary_ends_where_it_ends),
         cmocka_unit_test(foreign_tokens_and_numbers_that_are_none_are_bad),
         cmocka_unit_test(a_fault_in_an_open_document_ends_it),
         cmocka_unit_test(a_higher_version_replaces_and_a_lower_one_is_dropped),

@@ -2,6 +2,8 @@
 
 #include "tests/file_source_case.h"
 
+#include <sys/stat.h>
+
 static void hostile_lines(void **state) {
     struct fixture *f = *state;
     char *lines = malloc(4 << 20);
@@ -71,9 +73,6 @@ static void wrong_inputs(void **state) {
     assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // empty
     assert_int_equal(inputs_expand("", &none), STATUS_USAGE);
     assert_int_equal(inputs_expand("@/nowhere/at/all", &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand(temp_text(&f->folder, "a.jsonl.gz", "x"), &none), STATUS_USAGE);
-    assert_int_equal(inputs_expand(f->folder.path, &none), STATUS_USAGE); // holds a packed file
-    assert_int_equal(inputs_expand(temp_text(&f->folder, "b.zst", "x"), &none), STATUS_USAGE);
 
     f->settings.shard.tokenizer = NULL;
     assert_int_equal(inputs_expand(temp_text(&f->folder, "t.txt", "x"), &f->inputs), STATUS_OK);
@@ -91,7 +90,7 @@ static void missing_among_others(void **state) {
     temp_text(&f->folder, "list", path);
     snprintf(path, sizeof path, "@%s/list", f->folder.path);
     open_source(f, path);
-    expect_fault(f, 0, "absent.jsonl", "cannot be read");
+    expect_lost(f, "absent.jsonl is left out", "No such file");
     expect_partition_end(f, 0);
     assert_true(f->inputs.input[0].unreadable);
     expect_document(f, 0, "a.txt", "x");
@@ -103,7 +102,65 @@ static void missing_among_others(void **state) {
     open_source(f, temp_text(&f->folder, "alone.txt", "x"));
     unlink(f->folder.name);
     struct record *record = NULL;
-    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_IO);
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_BAD_INPUT);
+}
+
+// A folder in a list, and a file that became one after it was listed.
+static void folders_for_files(void **state) {
+    struct fixture *f = *state;
+    char path[1100];
+    mkdir(temp_name(&f->folder, "a"), 0777);
+    temp_text(&f->folder, "b.txt", "b");
+    temp_text(&f->folder, "c.txt", "c");
+    snprintf(path, sizeof path, "%s/a\n%s/b.txt\n%s/c.txt\n", f->folder.path, f->folder.path,
+             f->folder.path);
+    temp_text(&f->folder, "list", path);
+    snprintf(path, sizeof path, "@%s/list", f->folder.path);
+    open_source(f, path);
+    unlink(temp_name(&f->folder, "b.txt"));
+    mkdir(f->folder.name, 0777);
+    expect_lost(f, "/a is left out", "it is a folder");
+    expect_partition_end(f, 0);
+    expect_lost(f, "b.txt is left out", "it is a folder");
+    expect_partition_end(f, 1);
+    expect_document(f, 0, "c.txt", "c");
+    expect_partition_end(f, 2);
+    expect_end(f);
+}
+
+// What holds no document in its first lines is one fault, however long it is.
+static void no_jsonl_at_all(void **state) {
+    struct fixture *f = *state;
+    char text[16384] = "";
+    for (int i = 0; i < SHARD_HELD; i++) {
+        strcat(text, i % 2 == 0 ? "%PDF-1.7: obj\n" : "\n\x01\x02\n");
+    }
+    temp_text(&f->folder, "a.jsonl", text);
+    strcat(text, "{\"text\":\"late\"}\n");
+    temp_text(&f->folder, "b.jsonl", text);
+    // One line less, and it is a file with bad lines.
+    char *start = text + strlen("%PDF-1.7: obj\n");
+    temp_text(&f->folder, "c.jsonl", start);
+    start[strlen(start) - strlen("{\"text\":\"late\"}\n")] = '\0';
+    temp_text(&f->folder, "d.jsonl", start);
+    open_source(f, f->folder.path);
+    for (int32_t i = 0; i < 2; i++) {
+        expect_lost(f, i == 0 ? "a.jsonl is left out" : "b.jsonl is left out",
+                    "no JSONL: its first 100 lines are all no documents; line 1: it is not a JSON");
+        expect_partition_end(f, i);
+    }
+    for (int32_t i = 2; i < 4; i++) {
+        struct record *record = NULL;
+        for (int line = 1; line < SHARD_HELD; line++) {
+            record = next(f);
+            assert_int_equal(record->kind, RECORD_FAULT);
+            assert_false(record->last);
+            record_free(record);
+        }
+        if (i == 2) expect_document(f, 149, "c.jsonl:150", "late");
+        expect_partition_end(f, i);
+    }
+    expect_end(f);
 }
 
 static void shrinking_files(void **state) {
@@ -127,6 +184,7 @@ static void shrinking_files(void **state) {
     assert_int_equal(record->kind, RECORD_FAULT);
     assert_int_equal(record->serial, 1);
     assert_true(is_text(record->id, record->id_bytes, "s.txt"));
+    assert_true(record->last);
     record_free(record);
     expect_partition_end(f, 0);
     expect_document(f, 0, "t.txt", "t");
@@ -137,7 +195,8 @@ static void shrinking_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(hostile_lines),        TEST(wrong_raw_files), TEST(wrong_inputs),
-        TEST(missing_among_others), TEST(shrinking_files),
+        TEST(missing_among_others), TEST(shrinking_files), TEST(folders_for_files),
+        TEST(no_jsonl_at_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

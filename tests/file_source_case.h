@@ -108,4 +108,17 @@ static inline void expect_fault(struct fixture *f, int64_t offset, const char *f
     record_free(record);
 }
 
+// A file that cannot be used, or not to its end.
+static inline void expect_lost(struct fixture *f, const char *first, const char *second) {
+    struct record *record = next(f);
+    assert_int_equal(record->kind, RECORD_FAULT);
+    if (strstr(record->fault, first) == NULL || strstr(record->fault, second) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\" and \"%s\"", record->fault, first, second);
+    }
+    assert_true(record->last);
+    assert_true(record->serial != 0);
+    assert_true(f->inputs.input[record->partition].unreadable);
+    record_free(record);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -84,14 +84,24 @@ static inline struct record *make_record(const char *id, int64_t first, int64_t 
     return record;
 }
 
+static inline void send(struct kafka_producer *producer, const char *key, const void *value,
+                        size_t value_bytes, enum kafka_type type) {
+    const struct kafka_outgoing message = {.key = key,
+                                           .key_bytes = strlen(key),
+                                           .value = value,
+                                           .value_bytes = value_bytes,
+                                           .type = type,
+                                           .source_time_ms = -1,
+                                           .ends_unit = true};
+    assert_int_equal(kafka_producer_send(producer, &message), STATUS_OK);
+}
+
 static inline void publish(struct kafka_producer *producer, const char *id, int64_t first,
                            int64_t tokens, bool last) {
     struct record *record = make_record(id, first, tokens, last);
     struct codec_bytes bytes = {0};
     assert_int_equal(codec_encode_record(record, tokens % 2 == 0 ? 2 : 4, &bytes), STATUS_OK);
-    assert_int_equal(kafka_producer_send(producer, id, strlen(id), bytes.data, bytes.bytes,
-                                         KAFKA_TOKEN_RECORD, true),
-                     STATUS_OK);
+    send(producer, id, bytes.data, bytes.bytes, KAFKA_TOKEN_RECORD);
     codec_bytes_free(&bytes);
     record_free(record);
 }
@@ -101,9 +111,7 @@ static inline void publish_raw(const struct world *world, const char *topic, con
     const struct kafka_settings settings = settings_for(world, topic);
     struct kafka_producer *producer = NULL;
     assert_int_equal(kafka_producer_open(&settings, &producer), STATUS_OK);
-    assert_int_equal(
-        kafka_producer_send(producer, key, strlen(key), value, strlen(value), KAFKA_UNKNOWN, true),
-        STATUS_OK);
+    send(producer, key, value, strlen(value), KAFKA_UNKNOWN);
     assert_int_equal(kafka_producer_flush(producer), STATUS_OK);
     kafka_producer_close(producer);
 }

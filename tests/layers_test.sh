@@ -41,6 +41,7 @@ bad=$(
     home 'librdkafka' '(pipeline/kafka_|src/broker\.c)'
     home '(protobuf-c|proto/)' 'pipeline/codec'
     home '(cuda_|cuda\.h|cublas|cub/|nccl|nvml)' 'cuda/'
+    home '(zlib|zstd)' 'pipeline/packing'
     home 'xxh' '(ops/(base|model)|pipeline)/'
 )
 status=0

@@ -59,6 +59,7 @@ static void defaults_are_those_of_the_table(void **state) {
     assert_null(settings->input);
     assert_int_equal(settings->max_line, 64 << 20);
     assert_int_equal(settings->host_slots_bytes, 1 << 30);
+    assert_int_equal(settings->idle_ms, 0);
     assert_int_equal(settings->commit_interval_ms, 5000);
     assert_int_equal(settings->peer_timeout_ms, 30000);
     assert_int_equal(settings->broker_timeout_ms, 60000);
@@ -376,6 +377,41 @@ static void what_is_shown_can_be_read_again(void **state) {
     temp_folder_remove(&folder);
 }
 
+// However a secret is given.
+static void secrets_are_not_shown(void **state) {
+    static const char *const secrets[] = {"sasl.password",         "ssl.key.password",
+                                          "ssl.keystore.password", "sasl.oauthbearer.client.secret",
+                                          "SASL.Password",         "sasl.jaas.config",
+                                          "ssl.key.pem",           "a.token"};
+    struct temp_folder folder;
+    char text[256], shown[16384], expected[128];
+    (void)state;
+    temp_folder_make(&folder);
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
+        snprintf(text, sizeof text, "property = %s=from-file\n", secrets[i]);
+        temp_text(&folder, "secret.conf", text);
+        snprintf(text, sizeof text, "linger.ms=5\n%s=from-environment", secrets[i]);
+        setenv("LONGSCAN_PROPERTY", text, 1);
+        snprintf(text, sizeof text, "%s=from-arguments", secrets[i]);
+        struct options *options = OPEN("score", "--config", folder.name, "-X", text);
+        unsetenv("LONGSCAN_PROPERTY");
+        FILE *out = fmemopen(shown, sizeof shown, "w");
+        options_show(options, out);
+        fclose(out);
+        options_close(options);
+        snprintf(expected, sizeof expected, "property = \"%s=***\"", secrets[i]);
+        const char *at = shown;
+        for (int origin = 0; origin < 3; origin++) {
+            at = strstr(at, expected);
+            assert_non_null(at);
+            at++;
+        }
+        assert_non_null(strstr(shown, "property = \"linger.ms=5\""));
+        assert_null(strstr(shown, "from-"));
+    }
+    temp_folder_remove(&folder);
+}
+
 static void what_a_verb_cannot_do_without_is_asked_for(void **state) {
     (void)state;
     static const struct {
@@ -418,6 +454,7 @@ int main(void) {
         cmocka_unit_test(run_passes_on_what_follows_the_verb),
         cmocka_unit_test(files_are_read_as_documented),
         cmocka_unit_test(what_is_shown_can_be_read_again),
+        cmocka_unit_test(secrets_are_not_shown),
         cmocka_unit_test(what_a_verb_cannot_do_without_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -151,8 +151,17 @@ static inline void flow_progress(struct source *base, struct source_progress *pr
     *progress = (struct source_progress){.total = -1, .unit = "records", .lag = -1};
 }
 
-static const struct source_table flow_table = {
-    .name = "flow", .next = flow_next, .commit = flow_commit, .progress = flow_progress};
+static inline const char *flow_origin(struct source *base, int32_t partition) {
+    (void)base;
+    (void)partition;
+    return "flow";
+}
+
+static const struct source_table flow_table = {.name = "flow",
+                                               .next = flow_next,
+                                               .commit = flow_commit,
+                                               .origin = flow_origin,
+                                               .progress = flow_progress};
 
 static inline enum status catch_score(struct sink *base, const struct document_score *score) {
     struct catch *caught = (struct catch *)base;

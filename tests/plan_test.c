@@ -101,6 +101,30 @@ static void no_rank_pins_more_slots_than_it_has(void **state) {
     plan_free(&plan);
 }
 
+// Thousands of ends that lie on the ranks in the order of the queue, as the planner laid them: a rank
+// whose slots do not do for all of its own leaves the others' alone.
+static void slots_of_all_ranks_are_used(void **state) {
+    (void)state;
+    enum { RANKS = 8, EACH = 200, SLOTS = 24 };
+    static struct plan_document documents[RANKS * EACH];
+    const struct plan_settings settings = {RANKS, 4 * CHUNK_TOKENS, 128, 4096};
+    struct plan plan = {0};
+    struct plan_pins pins;
+    int64_t leaving = 0;
+    assert_int_equal(plan_pins_open(RANKS, &pins), STATUS_OK);
+    for (int32_t i = 0; i < RANKS * EACH; i++) {
+        documents[i] = (struct plan_document){CHUNK_TOKENS, 10, true, i / EACH};
+    }
+    assert_int_equal(plan_build_in_slots(documents, RANKS * EACH, &settings, SLOTS, &pins, &plan),
+                     STATUS_OK);
+    for (int32_t r = 0; r < RANKS; r++) {
+        assert_in_range(pinned_on(&plan, r, &leaving), SLOTS - PLAN_SLOTS_LEAST, SLOTS);
+    }
+    assert_int_equal(plan.spans[0].document, 0); // the first in the queue
+    plan_pins_close(&pins);
+    plan_free(&plan);
+}
+
 static void the_same_again_gives_the_same(void **state) {
     (void)state;
     static struct plan_document documents[DOCUMENTS_MOST];
@@ -269,6 +293,7 @@ int main(void) {
         cmocka_unit_test(the_same_again_gives_the_same),
         cmocka_unit_test(random_plans_keep_all_invariants),
         cmocka_unit_test(no_rank_pins_more_slots_than_it_has),
+        cmocka_unit_test(slots_of_all_ranks_are_used),
         cmocka_unit_test(ten_thousand_documents_on_64_ranks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 // Sends messages to a topic byte for byte, so that tests can send what `longscan publish` never
-// would. Arguments: brokers, topic. Standard input: a message a line, its key, a space and its
-// value in hexadecimal digits.
+// would. Arguments: brokers, topic, properties of librdkafka. Standard input: a message a line, its
+// key, a space and its value in hexadecimal digits.
 
 #include "pipeline/kafka_producer.h"
 
@@ -30,8 +30,14 @@ static enum status send_line(struct kafka_producer *producer, const char *key, c
     *rest++ = '\0';
     const ptrdiff_t bytes = unhex(rest);
     if (bytes < 0) return FAIL(USAGE, "the value of %s is not hexadecimal", key);
-    return kafka_producer_send(producer, key, strlen(key), rest, (size_t)bytes, KAFKA_TOKEN_RECORD,
-                               true);
+    const struct kafka_outgoing message = {.key = key,
+                                           .key_bytes = strlen(key),
+                                           .value = rest,
+                                           .value_bytes = (size_t)bytes,
+                                           .type = KAFKA_TOKEN_RECORD,
+                                           .source_time_ms = -1,
+                                           .ends_unit = true};
+    return kafka_producer_send(producer, &message);
 }
 
 int main(int count, char **arguments) {
@@ -39,12 +45,16 @@ int main(int count, char **arguments) {
     struct kafka_producer *producer = NULL;
     char *line = NULL;
     size_t room = 0;
-    if (count != 3) {
-        fputs("usage: raw_publish BROKERS TOPIC <MESSAGES\n", stderr);
+    if (count < 3) {
+        fputs("usage: raw_publish BROKERS TOPIC [KEY=VALUE ...] <MESSAGES\n", stderr);
         return status_exit_code(STATUS_USAGE);
     }
     const struct kafka_settings settings = {
-        .brokers = arguments[1], .topic = arguments[2], .timeout_ms = 20000};
+        .brokers = arguments[1],
+        .topic = arguments[2],
+        .property = (const char *const *)arguments + 3,
+        .property_count = count - 3,
+        .timeout_ms = 20000};
     TRY_OUT(status, kafka_producer_open(&settings, &producer));
     while (getline(&line, &room, stdin) > 0) {
         TRY_OUT(status, send_line(producer, line, strchr(line, ' ')));

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -147,6 +148,104 @@ static uint64_t draw(uint64_t *random) {
     return z ^ (z >> 31);
 }
 
+static void pause_ms(long ms) {
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void assert_taken(struct slots *slots, uint64_t key, uint64_t seed) {
+    char *taken = NULL;
+    assert_int_equal(slots_take(slots, key, &taken), STATUS_OK);
+    assert_true(filled(taken, seed));
+    slots_free(slots, taken);
+}
+
+static void idle_states_go_to_files(void **state) {
+    struct slots *slots = slots_of(*state, 4, 2);
+    char *taken = NULL;
+    for (uint64_t key = 0; key < 6; key++) {
+        put(slots, key, key);
+    }
+    assert_counts(slots, 4, 2, 0); // 0 and 1 in host memory
+    assert_int_equal(slots_spill_idle(slots, 3600 * 1000), STATUS_OK);
+    assert_counts(slots, 4, 2, 0);
+
+    pause_ms(200);
+    const int64_t between_ms = now_ms();
+    pause_ms(300);
+    assert_int_equal(slots_take(slots, 3, &taken), STATUS_OK);
+    assert_int_equal(slots_keep(slots, 3, taken), STATUS_OK); // used again
+    assert_int_equal(slots_spill_idle(slots, now_ms() - between_ms), STATUS_OK);
+    assert_counts(slots, 1, 0, 5);
+    assert_int_equal(slots_counts(slots).idle, 5);
+    assert_int_equal(slots_counts(slots).spills, 2 + 3); // off the device
+    assert_int_equal(slots_counts(slots).loads, 0);
+    assert_int_equal(slots_spill_idle(slots, 3600 * 1000), STATUS_OK);
+    assert_counts(slots, 1, 0, 5);
+
+    put(slots, 6, 6); // into a slot that was left: nobody has to go
+    put(slots, 7, 7);
+    put(slots, 8, 8);
+    assert_counts(slots, 4, 0, 5);
+    for (uint64_t key = 0; key < 9; key++) {
+        assert_taken(slots, key, key);
+    }
+    assert_counts(slots, 0, 0, 0);
+    assert_int_equal(slots_counts(slots).loads, 6); // one made room for the first
+    slots_close(slots);
+}
+
+static void idle_states_go_some_at_a_time(void **state) {
+    const struct place *place = *state;
+    const struct slots_settings settings = {
+        .slot_bytes = (size_t)30 << 20, .device_slots = 5, .folder = place->spill};
+    struct slots *slots = NULL;
+    char *made = NULL;
+    assert_int_equal(slots_open(&backend, &settings, &slots), STATUS_OK);
+    for (uint64_t key = 0; key < 5; key++) {
+        assert_int_equal(slots_make(slots, &made), STATUS_OK);
+        memset(made, (int)key, settings.slot_bytes);
+        assert_int_equal(slots_keep(slots, key, made), STATUS_OK);
+    }
+    assert_int_equal(slots_spill_idle(slots, 0), STATUS_OK);
+    assert_counts(slots, 3, 0, 2); // the oldest, 60 MiB
+    assert_int_equal(slots_spill_idle(slots, 0), STATUS_OK);
+    assert_int_equal(slots_spill_idle(slots, 0), STATUS_OK);
+    assert_counts(slots, 0, 0, 5);
+    for (uint64_t key = 0; key < 5; key++) {
+        assert_int_equal(slots_take(slots, key, &made), STATUS_OK);
+        assert_int_equal(made[0], (char)key);
+        assert_memory_equal(made, made + 1, settings.slot_bytes - 1);
+        slots_free(slots, made);
+    }
+    slots_close(slots);
+}
+
+static void idle_states_stay_where_the_disk_is_full(void **state) {
+    struct rlimit before, tiny;
+    struct slots *slots = slots_of(*state, 1, 1);
+    void (*const handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    put(slots, 1, 1);
+    put(slots, 2, 2);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    tiny = before;
+    tiny.rlim_cur = 4000;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
+    assert_int_equal(slots_spill_idle(slots, 0), STATUS_IO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_counts(slots, 1, 1, 0);
+    assert_int_equal(slots_counts(slots).idle, 0);
+    assert_taken(slots, 1, 1);
+    assert_taken(slots, 2, 2);
+    slots_close(slots);
+}
+
 // Thousands of random calls against a plain array of what each key should hold.
 static void random_use_loses_nothing(void **state) {
     enum { KEYS = 150 };
@@ -169,6 +268,8 @@ static void random_use_loses_nothing(void **state) {
             if (what == 0) {
                 slots_drop(slots, key);
                 holds[key] = 0;
+            } else if (what == 1 && turn % 7 == 0) {
+                assert_int_equal(slots_spill_idle(slots, turn % 2), STATUS_OK);
             } else if (what < 4 || holds[key] == 0) {
                 holds[key] = draw(&random) | 1;
                 put(slots, key, holds[key]);
@@ -369,6 +470,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(oldest_goes_down),
         TEST(random_use_loses_nothing),
+        TEST(idle_states_go_to_files),
+        TEST(idle_states_go_some_at_a_time),
+        TEST(idle_states_stay_where_the_disk_is_full),
         TEST(too_few_slots_are_a_setting),
         TEST(damage_is_found),
         TEST(full_disk_is_named_and_nothing_is_lost),

@@ -112,7 +112,7 @@ static void positions_are_far(void **state) {
     (void)state;
     assert_int_equal(documents_open(&d, &settings), STATUS_OK);
     assert_int_equal(give(&d, "a", FAR, 0, CHUNK_TOKENS + 1, false), STATUS_OK);
-    struct document *doc = d.ready_first;
+    struct document *doc = documents_ready_at(&d, 0);
     run_step(&d, doc);
     leap(doc);
     // What ends 2^32 before the known end is a duplicate, what begins as far behind it a gap.
@@ -122,7 +122,7 @@ static void positions_are_far(void **state) {
     run_step(&d, doc);
     assert_int_equal(give(&d, "a", FAR + 3, end + 2990, 1000, true), STATUS_OK);
     assert_int_equal(partition_safe_offset(&d.partitions[0]), FAR);
-    while (d.ready_first != NULL) {
+    while (documents_ready_at(&d, 0) != NULL) {
         run_step(&d, doc);
     }
     assert_int_equal(documents_emit(&d, &sink.base), STATUS_OK);
@@ -138,7 +138,7 @@ static void positions_are_far(void **state) {
     assert_non_null(strstr(sink.text.data, expected));
 
     assert_int_equal(give(&d, "b", FAR + 5, 0, CHUNK_TOKENS + 1, false), STATUS_OK);
-    run_step(&d, d.ready_first);
+    run_step(&d, documents_ready_at(&d, 0));
     assert_int_equal(d.partitions[0].first->answered, CHUNK_TOKENS);
     assert_int_equal(give(&d, "b", FAR + 6, CHUNK_TOKENS + 1 + (INT64_C(1) << 32), 10, true),
                      STATUS_OK);

@@ -1,35 +1,11 @@
 """Topics: records that are doubled, missing or no records at all, and brokers that are not there."""
 import json
-import struct
-import subprocess
 import sys
 import time
 
 from failing import PASSKEY, VOCABULARY, FailureTest
-from harness import BUILD, HAVE_KAFKA, HAVE_MPI, Broker, by_id, longscan, main, random_tokens
-
-
-def varint(number):
-    number &= (1 << 64) - 1
-    text = b""
-    while number > 127:
-        text += bytes([number & 127 | 128])
-        number >>= 7
-    return text + bytes([number])
-
-
-def field(number, value):
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def record(name, tokens=b"", first=0, last=False, version=0, width=2):
-    """A TokenRecord, byte by byte, so that it may be wrong in any way; and its key."""
-    if not isinstance(tokens, bytes):
-        tokens = b"".join(struct.pack("<H" if width == 2 else "<I", token) for token in tokens)
-    return name, (field(1, name.encode()) + field(2, version) + field(3, first) + field(4, width) +
-                  field(5, tokens) + field(6, int(last)))
+from harness import HAVE_KAFKA, HAVE_MPI, Broker, by_id, longscan, main, random_tokens
+from messages import record, send
 
 
 GOOD = [record("good", [1, 2, 3]), record("good", [4], first=3, last=True)]
@@ -48,9 +24,7 @@ class Records(FailureTest):
     def results(self, messages, *arguments, code=0, needles=()):
         """Scores a new topic of these messages; a needle's TOPIC stands for its name."""
         topic = self.topics.pop()
-        text = "".join(f"{key} {value.hex()}\n" for key, value in messages)
-        subprocess.run([BUILD / "raw_publish", self.broker.address, topic], input=text, text=True, check=True,
-                       timeout=60)
+        send(self.broker.address, topic, messages)
         done = self.run_score(*self.broker.topic(topic), *arguments, expect=code)
         if needles:
             self.assert_said(done, *[needle.replace("TOPIC", topic) for needle in needles])
@@ -156,7 +130,7 @@ class Brokers(FailureTest):
 
     def test_settings_of_topics(self):
         self.refused(2, ["kafka:t", "--brokers"], "--input", "kafka:t")
-        self.refused(2, ["-X foo=1", "foo"], "--input", "kafka:t", "--brokers", "127.0.0.1:1", "-X", "foo=1")
+        self.refused(2, ["-X foo:", "foo"], "--input", "kafka:t", "--brokers", "127.0.0.1:1", "-X", "foo=1")
         self.refused(2, ["-X enable.auto.commit=true"], "--input", "kafka:t", "--brokers", "127.0.0.1:1",
                      "-X", "enable.auto.commit=true")
         self.refused(2, ["--resume"], "--input", "kafka:t", "--brokers", "127.0.0.1:1", "--resume")

@@ -1,0 +1,32 @@
+// Which packing a name stands for.
+#include "pipeline/packing.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <zlib.h>
+#include <zstd.h>
+
+static const char *const extensions[PACKINGS] = {"", ".gz", ".zst"};
+
+enum packing packing_of(const char *name) {
+    const char *extension = strrchr(name, '.');
+    for (int i = PACKING_GZIP; extension != NULL && i < PACKINGS; i++) {
+        if (strcasecmp(extension, extensions[i]) == 0) return (enum packing)i;
+    }
+    return PACKING_NONE;
+}
+
+const char *packing_extension(enum packing packing) {
+    return extensions[packing];
+}
+
+size_t packing_stem(const char *name) {
+    return strlen(name) - strlen(extensions[packing_of(name)]);
+}
+
+const char *packing_versions(void) {
+    static char text[64];
+    snprintf(text, sizeof text, "zlib %s, zstd %s", zlibVersion(), ZSTD_versionString());
+    return text;
+}

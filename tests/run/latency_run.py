@@ -1,0 +1,112 @@
+"""From a document's last record to its result, over a real Apache Kafka: at half load p99 is at most two steps and the
+commit interval, also for 10-token documents beside one of 10 million tokens. Figures: docs/streams-performance.md."""
+import json
+import statistics
+import time
+
+from failing import PASSKEY, FailureTest
+from flow import Collector, Flow, Sender
+from harness import SLOW, longscan, main
+from kafka_harness import Kafka
+from messages import record
+
+COMMIT_SECONDS = 0.5
+PARTITIONS = 4
+
+
+class Latency(FailureTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = Kafka(partitions=PARTITIONS)
+        cls.broker.__enter__()
+        cls.addClassCleanup(cls.broker.__exit__)
+
+    def arguments(self, model, step_tokens):
+        return ["score", "--model", model, "--output", "kafka:out", "--ranks", "2", "--threads", "1", "--step-tokens",
+                step_tokens, "--commit-interval", f"{int(1000 * COMMIT_SECONDS)}ms", "--max-bad", "0%"]
+
+    def full_load(self, flow, arguments):
+        """Tokens a second and seconds a step of a stream that is always there."""
+        self.broker.create("backlog", "out")
+        sender = Sender(self.broker, "backlog")
+        flow.open_most = 4
+        sender.pump(flow, flow.messages(), time.monotonic() + 1.0, allowed=lambda: flow.tokens < self.backlog)
+        sender.close()
+        summary = self.folder / "full.json"
+        longscan(*arguments, *self.broker.topic("backlog"), "--job", "full", "--summary", summary, "--no-progress",
+                 timeout=300)
+        counts = json.loads(summary.read_text())
+        self.broker.admin("delete", "out")
+        return counts["tokens"] / counts["run_seconds"], counts["run_seconds"] / counts["steps"]
+
+    def latencies(self, arguments, send):
+        """Of each document, by its id, in seconds; send(sender) sends them, and says how many."""
+        self.broker.create("in", "out")
+        found = {}
+
+        def take(message):
+            found[message["key"]] = (message["time_ms"] - message["source_time_ms"]) / 1000
+
+        job = self.start(*arguments, *self.broker.topic("in"), "--follow")
+        results = Collector(self.broker, "out", take)
+        sender = Sender(self.broker, "in")
+        count = send(sender)
+        sender.close()
+        self.assertTrue(results.wait_for(count, 60), f"{results.count} of {count} results\n{job.log.read_text()}")
+        job.terminate()
+        self.ended(job, 143, 30)
+        results.close()
+        self.broker.admin("delete", "in")
+        self.broker.admin("delete", "out")
+        return found
+
+    def check(self, what, latencies, step):
+        ordered = sorted(latencies)
+        p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+        print(f"\n{what}: {len(ordered)} documents, latency p50 {statistics.median(ordered) * 1000:.0f} ms, p99 "
+              f"{p99 * 1000:.0f} ms, worst {ordered[-1] * 1000:.0f} ms; a step {step * 1000:.0f} ms, commits each "
+              f"{COMMIT_SECONDS * 1000:.0f} ms")
+        self.assertLessEqual(p99, 2 * step + COMMIT_SECONDS)
+
+    def test_at_half_load(self):
+        lengths = [int(10 ** (1.7 + 1.9 * i / 49)) for i in range(50)]  # 50 to 4,000 tokens
+        arguments = self.arguments(PASSKEY, "2k")
+        self.backlog = 120000
+        rate, step = self.full_load(Flow(256, lengths, bad_every=1 << 60), arguments)
+        flow = Flow(256, lengths, open_most=4, bad_every=1 << 60)
+
+        def send(sender):
+            messages = flow.messages()
+            sender.pump(flow, messages, time.monotonic() + (60 if SLOW else 12), tokens_a_second=rate / 2)
+            flow.open_most = 0
+            sender.pump(flow, messages, time.monotonic() + 10, tokens_a_second=rate / 2)
+            return flow.good
+
+        found = self.latencies(arguments, send)
+        self.check(f"half load, {rate / 2:.0f} tokens/s", found.values(), step)
+
+    def test_beside_a_long_document(self):
+        arguments = self.arguments(self.model, "4k")
+        self.backlog = 4_000_000
+        rate, step = self.full_load(Flow(96, [200000], record_tokens=50000, bad_every=1 << 60), arguments)
+        tokens, size = (10_000_000 if SLOW else 3_000_000), 20000
+        body = b"\x01\x00" * size
+
+        def send(sender):
+            begin, short = time.monotonic(), 0
+            for first in range(0, tokens, size):
+                sender.send(record("long", body, first=first, last=first + size >= tokens))
+                sender.send(record(f"short-{short}", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], last=True))
+                sender.process.stdin.flush()
+                short += 1
+                time.sleep(max(0.0, begin + (first + size) / (rate / 2) - time.monotonic()))
+            return short + 1
+
+        found = self.latencies(arguments, send)
+        long = found.pop("long")
+        self.check(f"10 tokens beside {tokens}, {rate / 2:.0f} tokens/s", found.values(), step)
+        self.check("the long one", [long], step)
+
+
+if __name__ == "__main__":
+    main()
