@@ -124,12 +124,25 @@ static enum status keep_cuts(struct leader *l) {
     return due || l->cut_count > 0 ? commit_cuts(l) : STATUS_OK;
 }
 
+// Tokens that were read, between reader and leader, ready, or on the ranks.
+static int64_t waiting_tokens(const struct leader *l) {
+    int64_t tokens = reader_waiting(l->reader) + l->documents.ready_tokens;
+    for (uint64_t number = l->landed; number < l->sent; number++) {
+        const struct flight *flight = &l->flights[number % STEPS_AHEAD];
+        for (int64_t i = 0; i < flight->span_count; i++) {
+            tokens += flight->spans[i].count;
+        }
+    }
+    return tokens;
+}
+
 static void tell_progress(struct leader *l, bool now) {
     struct source_progress progress = {.total = -1, .lag = -1};
     if (l->settings->progress == NULL) return;
     if (!now && clock_ms() < l->next_progress_ms) return;
     l->next_progress_ms = clock_ms() + PROGRESS_MS;
     l->source->table->progress(l->source, &progress);
+    progress.waiting = waiting_tokens(l);
     l->settings->progress(l->settings->listener, &l->documents.counts, &progress);
 }
 

@@ -153,6 +153,13 @@ enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record
     return status;
 }
 
+int64_t reader_waiting(struct reader *reader) {
+    pthread_mutex_lock(&reader->lock);
+    const int64_t tokens = reader->tokens;
+    pthread_mutex_unlock(&reader->lock);
+    return tokens;
+}
+
 void reader_stop(struct reader *reader) {
     pthread_mutex_lock(&reader->lock);
     reader->stop = true;

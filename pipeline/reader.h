@@ -17,6 +17,8 @@ enum status reader_open(struct source *source, const struct reader_settings *set
 // has ended and all was taken), or what the source failed with: after all that came before it when
 // asked for a record, at once when tended.
 enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record **record);
+// Tokens in the queue.
+int64_t reader_waiting(struct reader *reader);
 // Ask the source for nothing more; what is queued can still be taken, then END.
 void reader_stop(struct reader *reader);
 // Joins the thread. Accepts NULL.

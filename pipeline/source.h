@@ -9,6 +9,7 @@ struct source_progress {
     int64_t done, total; // total -1: not known
     const char *unit;    // "bytes" or "records"
     int64_t lag;         // records behind the end; -1: has no meaning here
+    int64_t waiting;     // tokens of what is done that are not scored yet; the leader knows
 };
 
 struct source_table {

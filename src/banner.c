@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -56,6 +57,14 @@ static void judge(struct banner *banner) {
         "mpirun: Forwarding signal ",
     };
     banner->held[banner->bytes] = '\0';
+    if (strncmp(banner->held, LAUNCH_FAILED, sizeof LAUNCH_FAILED - 1) == 0) {
+        const long code = strtol(banner->held + sizeof LAUNCH_FAILED - 1, NULL, 10);
+        if (atomic_load(&banner->failed) == 0 && code > 0 && code < 256) {
+            atomic_store(&banner->failed, (int)code);
+        }
+        drop(banner);
+        return;
+    }
     if (log_on(LOG_DEBUG)) {
         let_go(banner);
         return;
@@ -108,6 +117,8 @@ void banner_take(struct banner *banner, const char *data, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) {
         if (banner->mode != BANNER_PASS) {
             take_held(banner, data[i]);
+        } else if (data[i] == LAUNCH_FAILED[0]) {
+            hold(banner, data[i], BANNER_LINE);
         } else if (data[i] == '-') {
             hold(banner, data[i], BANNER_DASHES);
         } else if (!banner->mid_line && (data[i] == '[' || data[i] == 'm')) {

@@ -18,6 +18,7 @@ struct banner {
     bool mid_line; // what was passed on does not end with a line's end
     char held[BANNER_MOST + 1];
     size_t bytes, line; // held; where its last line begins
+    atomic_int failed; // the exit code a rank has said it fails with, see src/launch.h; 0: none has
 };
 
 void banner_open(FILE *out, struct banner *banner); // borrows out

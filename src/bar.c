@@ -14,7 +14,14 @@ static char bar_text[512];
 
 static void draw(void) {
     const int columns = (int)launch_columns() - 1; // a full line would scroll
-    fprintf(stderr, "\r%.*s\033[K", columns > 0 ? columns : 0, bar_text);
+    int bytes = (int)strlen(bar_text);
+    if (bytes > columns) { // what does not fit goes, by whole parts where it can
+        for (bytes = columns > 0 ? columns : 0; bytes > 0 && bar_text[bytes] != ',';) {
+            bytes--;
+        }
+        if (bytes == 0 && columns > 0) bytes = columns;
+    }
+    fprintf(stderr, "\r%.*s\033[K", bytes, bar_text);
     fflush(stderr);
 }
 

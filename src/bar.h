@@ -6,7 +6,7 @@
 // Starts drawing on standard error. There is one bar a process. Thread: any, like all below.
 void bar_open(void);
 bool bar_is_open(void);
-// Replaces the line; it is cut to the terminal's width.
+// Replaces the line, parts with commas between; those that do not fit the terminal are left out.
 void bar_draw(const char *text);
 // Around anything else that is written to the terminal. Without a bar they do nothing.
 void bar_hide(void);

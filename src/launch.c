@@ -11,9 +11,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define MPIRUN_LOST_MACHINE 205 // it has lost the connection to its daemon there
+
 int launch_exit_code(int exit_code) {
     const bool launched = getenv(LAUNCH_LAUNCHER) != NULL;
     return launched && exit_code == 1 ? LAUNCH_CODE_UNEXPECTED : exit_code;
+}
+
+void launch_tell_failure(int exit_code) {
+    char text[64];
+    if (getenv(LAUNCH_LAUNCHER) == NULL) return;
+    const int bytes = snprintf(text, sizeof text, "%s%d\n", LAUNCH_FAILED, exit_code);
+    if (write(STDERR_FILENO, text, (size_t)bytes) < 0) return; // then mpirun's end must do
 }
 
 static int lost(const char *what, int signal_number) {
@@ -44,7 +53,7 @@ static int own_word(int code) {
     return code;
 }
 
-int launch_outcome(int wait_status, bool forced) {
+int launch_outcome(int wait_status, bool forced, int failed) {
     if (forced) {
         LOG(ERROR,
             "run: exit code %d: the ranks were ended by force; what they had not committed "
@@ -52,6 +61,7 @@ int launch_outcome(int wait_status, bool forced) {
             STOP_AT_ONCE);
         return STOP_AT_ONCE;
     }
+    if (failed > 0) return own_word(failed);
     if (WIFSIGNALED(wait_status)) return lost("mpirun", WTERMSIG(wait_status));
     const int code = WEXITSTATUS(wait_status);
     if (code == LAUNCH_CODE_UNEXPECTED) return own_word(1);
@@ -65,7 +75,9 @@ int launch_outcome(int wait_status, bool forced) {
         return own_word(code);
     }
     if (code > 128 && code <= 128 + 64) return lost("a rank", code - 128);
-    if (code == 1) return lost("mpirun lost a rank or a machine, or could not start", 0);
+    if (code == 1 || code == MPIRUN_LOST_MACHINE) {
+        return lost("mpirun lost a rank or a machine, or could not start", 0);
+    }
     LOG(ERROR, "run: exit code 1: mpirun ended with %d, which no rank gives", code);
     return 1;
 }

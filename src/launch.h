@@ -9,14 +9,20 @@
 #define LAUNCH_TERMINAL    "LONGSCAN_TERMINAL"    // "OUT ERR COLUMNS": what run's streams are
 #define LAUNCH_MPIRUN_ARGS "LONGSCAN_MPIRUN_ARGS" // further arguments for mpirun
 
+// What a rank that fails writes to standard error for `longscan run`, which does not show it, with
+// its exit code and a line's end: mpirun may hang when a machine is gone, and then run ends it.
+#define LAUNCH_FAILED "\x1elongscan-failed "
+
 // mpirun itself ends with 1 when it loses a rank, so a rank that means 1 says this instead.
 #define LAUNCH_CODE_UNEXPECTED 101
 
 // The code to leave with, in the language of whoever started this process.
 int launch_exit_code(int exit_code);
-// The code `longscan run` leaves with, given mpirun's wait status; says what it means if that is
-// not a rank's own word. forced: the ranks were killed on request.
-int launch_outcome(int wait_status, bool forced);
+// This rank fails with this code, and is about to stop all others.
+void launch_tell_failure(int exit_code);
+// The code `longscan run` leaves with, and says, given mpirun's wait status. forced: the ranks were
+// killed on request. failed: what a rank has told, if mpirun had to be killed for it; or 0.
+int launch_outcome(int wait_status, bool forced, int failed);
 
 // Are standard output and standard error a terminal to the user? Under mpirun a rank's own output
 // always is one (Open MPI gives ranks a pseudo terminal), even when it ends in a file.

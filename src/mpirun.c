@@ -87,10 +87,22 @@ static enum status add_shared_memory(struct mpirun *mpirun) {
     return add_all(mpirun, places);
 }
 
+// mpirun and its daemons are to find each other's machines gone before the ranks do, not after a quarter
+// of an hour: what has been sent to a machine that is gone hides it.
+static enum status add_keepalive(struct mpirun *mpirun) {
+    char seconds[32]; // until the first of three probes, and between them
+    snprintf(seconds, sizeof seconds, "%" PRId64,
+             mpirun->peer_timeout_ms >= 20000 ? mpirun->peer_timeout_ms / 10000 : 1);
+    const char *const texts[] = {
+        "--mca", "oob_tcp_keepalive_time",   seconds, "--mca", "oob_tcp_keepalive_intvl", seconds,
+        "--mca", "oob_tcp_keepalive_probes", "3",     NULL};
+    return add_all(mpirun, texts);
+}
+
 static enum status add_version_4(struct mpirun *mpirun) {
     static const char *const always[] = {"--mca", "odls_base_sigkill_timeout", KILL_SECONDS, NULL};
     TRY(add_all(mpirun, always));
-    if (!mpirun->one_host) return STATUS_OK;
+    if (!mpirun->one_host) return add_keepalive(mpirun);
     TRY(add(mpirun, "--oversubscribe"));
     return add_shared_memory(mpirun);
 }
@@ -201,11 +213,14 @@ void mpirun_print(const struct mpirun *mpirun, const struct settings *settings, 
     fputc('\n', out);
 }
 
-enum status mpirun_open(const struct settings *settings, const char *self, struct mpirun *mpirun) {
+enum status mpirun_open(const struct settings *settings, int64_t peer_timeout_ms, const char *self,
+                        struct mpirun *mpirun) {
     const char *extra = getenv(LAUNCH_MPIRUN_ARGS);
     char ranks[32];
-    *mpirun = (struct mpirun){
-        .one_host = is_one_host(extra), .dry_run = settings->dry_run, .folder.lock = -1};
+    *mpirun = (struct mpirun){.one_host = is_one_host(extra),
+                              .peer_timeout_ms = peer_timeout_ms,
+                              .dry_run = settings->dry_run,
+                              .folder.lock = -1};
     TRY(find_version(&mpirun->version));
     snprintf(ranks, sizeof ranks, "%" PRId64, settings->run_ranks);
     const char *const first[] = {"mpirun", "-n", ranks, "--bind-to", "none", NULL};

@@ -8,9 +8,10 @@
 #include <stdio.h>
 
 struct mpirun {
-    int version;   // 4 or 5 of Open MPI
-    bool one_host; // all ranks run here
-    bool dry_run;  // for mpirun_print: no folder is made
+    int version;             // 4 or 5 of Open MPI
+    bool one_host;           // all ranks run here
+    int64_t peer_timeout_ms; // of the ranks
+    bool dry_run;            // for mpirun_print: no folder is made
     struct job_folder folder;
     char **argument; // terminated by NULL
     size_t count, room;
@@ -19,7 +20,8 @@ struct mpirun {
 // Finds mpirun, makes the job's shared memory folder (and removes those of jobs that were killed),
 // builds the command for `self` and what follows. mpirun_close releases all of it.
 // Errors: USAGE (no mpirun, or one that is not Open MPI's), NO_MEMORY.
-enum status mpirun_open(const struct settings *settings, const char *self, struct mpirun *mpirun);
+enum status mpirun_open(const struct settings *settings, int64_t peer_timeout_ms, const char *self,
+                        struct mpirun *mpirun);
 // In the child that is to become mpirun: what the ranks are to see in the environment.
 void mpirun_set_environment(const struct mpirun *mpirun, const struct settings *settings);
 // The command as a shell takes it, with the environment it needs; what it starts behaves as if its

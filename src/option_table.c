@@ -148,7 +148,7 @@ static const struct option rows[] = {
     {"dry-run", 0, OPTION_FLAG, GROUP_TALK, FOR(ALL), AT(dry_run),
      .help = "check what can be checked without running"},
     {"summary", 0, OPTION_TEXT, GROUP_TALK, FOR(VERB_SCORE), AT(summary), .value = "FILE",
-     .help = "write the closing summary to FILE as JSON"},
+     .help = "write the closing summary as JSON; -: to standard error"},
     {"log-format", 0, OPTION_CHOICE, GROUP_TALK, FOR(ALL), AT(log_format), .fallback = "text",
      .choices = "text|json", .help = "of the lines on standard error"},
     {"log-level", 0, OPTION_CHOICE, GROUP_TALK, FOR(ALL), AT(log_level), .fallback = "info",

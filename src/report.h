@@ -3,6 +3,7 @@
 // seconds; at the end the sums, in words and as JSON. Everything goes to standard error.
 
 #include "pipeline/documents.h"
+#include "src/progress_line.h"
 #include "src/settings.h"
 
 struct report;
@@ -20,5 +21,3 @@ void report_drop(struct report **report);
 
 // What documents are bad for, in words.
 const char *bad_reason_text(enum bad_reason reason);
-// 1234567 as 1.23M; up to 9999 as it is. Returns text.
-const char *short_number(double number, char *text, size_t bytes);

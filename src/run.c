@@ -28,10 +28,17 @@ struct watch {
     bool asked;         // to stop
     int64_t counted_ms; // when the last request came that is not SIGUSR1; 0: none yet
     int forced;         // how often since
+    int64_t failed_ms;  // when a rank was seen to have failed; 0: none was
+    int failed;         // its exit code, once mpirun has been ended for it
     int wait_status;
 };
 
 static const int watched[] = {SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGCHLD};
+// After a rank has failed, mpirun needs a second or two to end all of them. One that waits for a
+// machine that is gone, or stopped, would wait for a quarter of an hour, or for ever.
+#define HANGING_MS 5000
+#define KILL_MS    3000
+
 #define WATCHED (sizeof watched / sizeof watched[0])
 
 // In the child. SIGUSR1 is ignored until mpirun has set itself up, for it would end it; the
@@ -73,9 +80,24 @@ static void on_request(struct watch *watch, int number) {
     kill(watch->mpirun, watch->forced == 1 ? SIGTERM : SIGKILL);
 }
 
+static void end_if_hanging(struct watch *watch, int failed) {
+    const int64_t now = clock_ms();
+    if (failed == 0 || watch->forced > 0) return;
+    if (watch->failed_ms == 0) watch->failed_ms = now;
+    if (now - watch->failed_ms < HANGING_MS) return;
+    if (watch->failed == 0) {
+        LOG(WARN, "run: mpirun does not end, though a rank has failed: a machine may be gone");
+        kill(watch->mpirun, SIGTERM);
+        watch->failed = failed;
+    } else if (now - watch->failed_ms >= HANGING_MS + KILL_MS) {
+        kill(watch->mpirun, SIGKILL);
+    }
+}
+
 // Until mpirun has ended. The first request is repeated, ever more seldom, since mpirun or a rank
 // may not have been listening yet.
-static enum status watch_mpirun(struct watch *watch, const sigset_t *signals) {
+static enum status watch_mpirun(struct watch *watch, const sigset_t *signals,
+                                struct banner_pipe *errors) {
     const struct timespec second = {.tv_sec = 1};
     int64_t seconds = 0; // since the first request
     while (true) {
@@ -84,6 +106,7 @@ static enum status watch_mpirun(struct watch *watch, const sigset_t *signals) {
         if (ended < 0 && errno != EINTR) {
             return FAIL(UNEXPECTED, "run: waiting for mpirun: %s", strerror(errno));
         }
+        end_if_hanging(watch, atomic_load(&errors->banner.failed));
         const int number = sigtimedwait(signals, NULL, &second);
         if (number < 0) {
             if (!watch->asked || watch->forced > 0) continue;
@@ -130,13 +153,13 @@ static enum status start(const struct mpirun *mpirun, const struct settings *set
         goto out;
     }
     banner_pipe_started(&errors);
-    TRY_OUT(status, watch_mpirun(&watch, &signals));
+    TRY_OUT(status, watch_mpirun(&watch, &signals, &errors));
     banner_pipe_close(&errors); // so that the last word is ours
     if (WIFEXITED(watch.wait_status) && WEXITSTATUS(watch.wait_status) == 127) {
         status = FAIL(USAGE, "run: mpirun could not be started: install openmpi-bin");
         goto out;
     }
-    *exit_code = launch_outcome(watch.wait_status, watch.forced > 0);
+    *exit_code = launch_outcome(watch.wait_status, watch.forced > 0, watch.failed);
 out:
     banner_pipe_close(&errors);
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -145,7 +168,8 @@ out:
 
 // What the ranks would be told is read here first: a wrong option is said once, not by every
 // rank. *alone: it asks for no work, so that this process answers it.
-static enum status check_inner(const struct settings *settings, bool *alone) {
+static enum status check_inner(const struct settings *settings, bool *alone,
+                               int64_t *peer_timeout_ms) {
     enum status status = STATUS_OK;
     struct options *options = NULL;
     const struct settings *inner = NULL;
@@ -159,6 +183,7 @@ static enum status check_inner(const struct settings *settings, bool *alone) {
     memcpy(arguments, settings->arguments + 1, (size_t)count * sizeof arguments[0]);
     TRY_OUT(status, options_open(verb, count, arguments, &options));
     inner = options_settings(options);
+    *peer_timeout_ms = inner->peer_timeout_ms;
     *alone = inner->help || inner->version || inner->show_config || inner->dry_run;
     if (*alone) goto out;
     TRY_OUT(status, options_check(options));
@@ -191,13 +216,14 @@ enum status verb_run(const struct settings *settings, int *exit_code) {
     enum status status = STATUS_OK;
     struct mpirun mpirun = {0};
     bool alone = false;
+    int64_t peer_timeout_ms = 0;
     char self[4096];
     const ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
     if (bytes < 0) return FAIL(UNEXPECTED, "run: /proc/self/exe: %s", strerror(errno));
     self[bytes] = '\0';
-    TRY(check_inner(settings, &alone));
+    TRY(check_inner(settings, &alone, &peer_timeout_ms));
     if (alone) return become_inner(settings, self);
-    TRY_OUT(status, mpirun_open(settings, self, &mpirun));
+    TRY_OUT(status, mpirun_open(settings, peer_timeout_ms, self, &mpirun));
     if (settings->dry_run) {
         mpirun_print(&mpirun, settings, stdout);
     } else {

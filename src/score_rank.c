@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,9 +141,17 @@ static enum status run_pipeline(struct rank_run *run, int *exit_code) {
     return pipeline_run(&pipeline, &rank, &run->counts, exit_code);
 }
 
+// Of this program: the maximum that getrusage gives is also that of what this process was before.
 static int64_t peak_bytes(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (int64_t)usage.ru_maxrss * 1024 : 0;
+    char line[256];
+    int64_t kib = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    if (status == NULL) return 0;
+    while (kib == 0 && fgets(line, sizeof line, status) != NULL) {
+        if (strncmp(line, "VmHWM:", 6) == 0) kib = strtol(line + 6, NULL, 10);
+    }
+    fclose(status);
+    return kib * 1024;
 }
 
 static void own_totals(const struct rank_run *run, int exit_code, struct score_totals *totals) {
@@ -163,7 +170,9 @@ static void own_totals(const struct rank_run *run, int exit_code, struct score_t
                                     .wait_ns = run->counts.worker.wait_ns,
                                     .peak_bytes = peak_bytes(),
                                     .inputs_skipped = speaks(run) ? run->inputs_skipped : 0,
-                                    .exit_code = exit_code};
+                                    .exit_code = exit_code,
+                                    .ranks = 1,
+                                    .leaders = leads_group(run) ? 1 : 0};
 }
 
 static void add_totals(struct score_totals *sum, const struct score_totals *more) {
@@ -194,6 +203,8 @@ static void add_totals(struct score_totals *sum, const struct score_totals *more
     sum->compute_ns += more->compute_ns;
     sum->wait_ns += more->wait_ns;
     sum->inputs_skipped += more->inputs_skipped;
+    sum->ranks += more->ranks;
+    sum->leaders += more->leaders;
     if (more->run_ns > sum->run_ns) sum->run_ns = more->run_ns;
     if (more->peak_bytes > sum->peak_bytes) sum->peak_bytes = more->peak_bytes;
     if (more->exit_code > sum->exit_code) sum->exit_code = more->exit_code;
@@ -278,6 +289,7 @@ enum status score_on_rank(const struct settings *settings, const struct score_pl
     const enum status status = score(&run, totals);
     if (status != STATUS_OK) {
         if (totals->exit_code == 0) totals->exit_code = status_exit_code(status);
+        launch_tell_failure(totals->exit_code);
         // the leader of the group may still be removing what it has half written
         if (place->group->rank != 0) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
         place->group->table->abort(place->group, launch_exit_code(totals->exit_code));

@@ -21,6 +21,7 @@ struct score_totals {
     int64_t peak_bytes; // of memory, of the process
     int64_t inputs_skipped;
     int32_t exit_code;
+    int32_t ranks, leaders; // how many brought this
     int32_t unused;
 };
 

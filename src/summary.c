@@ -69,7 +69,11 @@ static void put_summary(FILE *out, const struct score_totals *totals, double sec
     put_count(out, "spills", totals->spills);
     put_count(out, "inputs_skipped", totals->inputs_skipped);
     put_count(out, "peak_bytes", totals->peak_bytes);
+    put_count(out, "ranks", totals->ranks);
+    put_number(out, "ingest_seconds", (double)totals->ingest_ns * 1e-9);
     put_number(out, "plan_seconds", (double)totals->plan_ns * 1e-9);
+    put_number(out, "emit_seconds", (double)totals->emit_ns * 1e-9);
+    put_number(out, "commit_seconds", (double)totals->commit_ns * 1e-9);
     put_number(out, "run_seconds", (double)totals->run_ns * 1e-9);
     put_number(out, "compute_seconds", (double)totals->compute_ns * 1e-9);
     put_number(out, "wait_seconds", (double)totals->wait_ns * 1e-9);
@@ -86,6 +90,7 @@ static char *partial_of(const char *path) {
 
 enum status summary_check(const char *path) {
     enum status status = STATUS_OK;
+    if (strcmp(path, "-") == 0) return STATUS_OK;
     char *partial = partial_of(path);
     if (partial == NULL) return FAIL(NO_MEMORY, "summary");
     FILE *out = fopen(partial, "w");
@@ -103,6 +108,10 @@ enum status summary_write(const char *path, const struct score_totals *totals, d
     enum status status = STATUS_OK;
     FILE *out = NULL;
     int failed = 0;
+    if (strcmp(path, "-") == 0) {
+        put_summary(stderr, totals, seconds);
+        return STATUS_OK;
+    }
     char *partial = partial_of(path);
     if (partial == NULL) return FAIL(NO_MEMORY, "summary");
     out = fopen(partial, "w");

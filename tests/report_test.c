@@ -167,15 +167,18 @@ static void the_ends_of_mpirun_have_one_meaning_each(void **state) {
         {EXITED(141),                    141},
         {EXITED(142),                    142},
         {EXITED(143),                    143},
+        {EXITED(205),                    142},
         {EXITED(213),                    1  },
         {KILLED(9),                      142},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(launch_outcome(cases[i].wait_status, false), cases[i].exit_code);
+        assert_int_equal(launch_outcome(cases[i].wait_status, false, 0), cases[i].exit_code);
     }
-    assert_int_equal(launch_outcome(EXITED(1), true), 130);
-    assert_int_equal(launch_outcome(EXITED(130), false), 130); // a rank that a second signal ended
+    assert_int_equal(launch_outcome(EXITED(1), true, 0), 130);
+    assert_int_equal(launch_outcome(9, false, 140), 140); // mpirun hung after a rank had failed
+    assert_int_equal(launch_outcome(EXITED(130), false, 0),
+                     130); // a rank that a second signal ended
 }
 
 static void ranks_believe_the_launcher(void **state) {
@@ -196,12 +199,61 @@ static void ranks_believe_the_launcher(void **state) {
     unsetenv(LAUNCH_TERMINAL);
 }
 
+// A job of 1000 bytes and 2000 tokens, 100 tokens a second, all of it read in the first second.
+static void progress_is_of_what_is_scored(void **state) {
+    (void)state;
+    struct progress_line line;
+    char text[320];
+    progress_line_start(&line, 5000);
+    for (int64_t second = 0; second <= 20; second++) {
+        const int64_t rows = 100 * second;
+        const struct documents_counts counts = {.documents = rows / 1000, .rows = rows};
+        const struct source_progress progress = {
+            .done = 1000, .total = 1000, .unit = "bytes", .lag = -1, .waiting = 2000 - rows};
+        progress_line_tell(&line, 5000 + 1000 * second, &counts, &progress, text, sizeof text);
+        if (second == 0) assert_string_equal(text, "0%, 0 documents, 0 tokens");
+        if (second == 2) {
+            assert_string_equal(text, "10%, 0 documents, 200 tokens, 100 tokens/s");
+        }
+        if (second == 10) {
+            assert_string_equal(text, "50%, ETA 10s, 1 document, 1000 tokens, 100 tokens/s");
+        }
+        if (second == 19) {
+            assert_string_equal(text, "95%, ETA 1s, 1 document, 1900 tokens, 100 tokens/s");
+        }
+    }
+    assert_string_equal(text, "100%, 2 documents, 2000 tokens, 100 tokens/s");
+}
+
+static void progress_never_goes_back_nor_ends_early(void **state) {
+    (void)state;
+    struct progress_line line;
+    char text[320];
+    struct documents_counts counts = {.rows = 999999};
+    struct source_progress progress = {.done = 1000, .total = 1000, .lag = 3, .waiting = 1};
+    progress_line_start(&line, 0);
+    progress_line_tell(&line, 1000, &counts, &progress, text, sizeof text);
+    assert_string_equal(text, "99%, 0 documents, 1000k tokens, 1000k tokens/s, lag 3");
+    progress.waiting = 500000;
+    counts.bad[BAD_GAP] = 1;
+    counts.open = 2;
+    progress_line_tell(&line, 2000, &counts, &progress, text, sizeof text);
+    assert_string_equal(text,
+                        "99%, 0 documents, 1000k tokens, 500k tokens/s, 1 bad, 2 open, lag 3");
+    // a stream has no end to be a share of
+    progress = (struct source_progress){.done = 10, .total = -1, .lag = 0};
+    progress_line_tell(&line, 3000, &counts, &progress, text, sizeof text);
+    assert_string_equal(text, "0 documents, 1000k tokens, 333k tokens/s, 1 bad, 2 open, lag 0");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_table_has_a_head_rows_and_a_total),
         cmocka_unit_test(ids_are_shortened_and_harmless),
         cmocka_unit_test(a_summary_is_one_json_object),
         cmocka_unit_test(numbers_are_short),
+        cmocka_unit_test(progress_is_of_what_is_scored),
+        cmocka_unit_test(progress_never_goes_back_nor_ends_early),
         cmocka_unit_test(the_ends_of_mpirun_have_one_meaning_each),
         cmocka_unit_test(ranks_believe_the_launcher),
     };
