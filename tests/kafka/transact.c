@@ -25,6 +25,7 @@ static enum status open_producer(const char *brokers, const char *id, rd_kafka_t
     if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof why) !=
             RD_KAFKA_CONF_OK ||
         rd_kafka_conf_set(conf, "transactional.id", id, why, sizeof why) != RD_KAFKA_CONF_OK ||
+        rd_kafka_conf_set(conf, "log_level", "3", why, sizeof why) != RD_KAFKA_CONF_OK ||
         (*producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why)) == NULL) {
         rd_kafka_conf_destroy(conf);
         return FAIL(USAGE, "%s", why);
