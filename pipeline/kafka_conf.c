@@ -42,14 +42,14 @@ static enum status set_users(rd_kafka_conf_t *conf, const char *pair,
 enum status kafka_conf_set(rd_kafka_conf_t *conf, const struct kafka_settings *settings,
                            const struct kafka_property *ours, int count) {
     char why[256], backoff_ms[24];
-    // librdkafka waits longer and longer between two tries to connect, up to 10 s: longer than a
-    // short time-out, so that a broker that came back in time would not be seen. Destroying a handle
-    // waits for such a try too.
+    // librdkafka waits longer and longer between two tries to connect, up to 10 s and half as much
+    // again: longer than a short time-out, so that a broker that came back in time would not be seen
+    // (with 60 s, one that was back for 13 s was not). Destroying a handle waits for such a try too.
     const int64_t quarter = settings->timeout_ms / 4;
     snprintf(backoff_ms, sizeof backoff_ms, "%lld",
-             (long long)(quarter < 100     ? 100
-                         : quarter > 10000 ? 10000
-                                           : quarter));
+             (long long)(quarter < 100    ? 100
+                         : quarter > 2000 ? 2000
+                                          : quarter));
     if (rd_kafka_conf_set(conf, "reconnect.backoff.max.ms", backoff_ms, why, sizeof why) !=
         RD_KAFKA_CONF_OK) {
         return FAIL(USAGE, "kafka property reconnect.backoff.max.ms=%s: %s", backoff_ms, why);

@@ -13,8 +13,9 @@ struct kafka_consumer_settings {
     struct kafka_settings kafka;
     const char *group_id;  // offsets are committed under it; NULL: none, read from the beginning
     int32_t group, groups; // this group's index among them
-    bool follow;           // do not end at the partitions' ends
-    int64_t idle_ms;       // with follow: end when nothing came for so long; 0: never
+    // Else the ends as they are now: what an open transaction holds back is the next job's.
+    bool follow;     // do not end at the partitions' ends
+    int64_t idle_ms; // with follow: end when nothing came for so long; 0: never
 };
 
 enum kafka_happening { KAFKA_MESSAGE, KAFKA_PARTITION_END };

@@ -21,6 +21,7 @@ struct kafka_partition {
     int64_t start;     // the first offset that is read
     int64_t end;       // until end: where it ends
     int64_t low, high; // the ends when they were last asked for
+    int64_t since;     // the first record after the job began is not before this one
     bool ended;        // nothing more is taken from it
     bool told;         // and the caller knows
     int64_t started;   // committed offset found at the start; -1: none
@@ -35,6 +36,7 @@ struct kafka_watch {
     int64_t unanswered_ms; // how long they have not answered; 0: they do
     int64_t missing_ms;    // since when they know no such topic; 0: they do
     int32_t turn;          // whose ends are asked for next
+    int64_t began_ms;      // the time of day when the job began
     bool told_lost, told_grown;
 };
 
@@ -57,6 +59,8 @@ struct kafka_consumer {
 // NULL: not ours.
 struct kafka_partition *kafka_consumer_find(struct kafka_consumer *consumer, int32_t index);
 
+// Notes what brokers say of the topic as the job begins.
+void kafka_consumer_watch_begin(struct kafka_consumer *consumer);
 // Asks after the topic if it is time to. Errors: BROKER, MISMATCH.
 enum status kafka_consumer_watch(struct kafka_consumer *consumer);
 // Asks now. *answers: a broker did, and all is well.

@@ -9,6 +9,7 @@
 #include "pipeline/kafka_consumer_inner.h"
 
 #include <inttypes.h>
+#include <time.h>
 
 #define ASK_EVERY_MS 2000
 #define ASK_AGAIN_MS 1000 // when the last answer was none, or not good
@@ -79,8 +80,55 @@ static enum status compare_count(struct kafka_consumer *consumer, int32_t partit
     return STATUS_OK;
 }
 
-// The ends of one partition a time. A topic's ends never go back; those of another may.
-static enum status compare_ends(struct kafka_consumer *consumer) {
+// Of each partition the first record that is not older than this job; -1: none. NULL: not known.
+static rd_kafka_topic_partition_list_t *ask_since(struct kafka_consumer *consumer) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(consumer->partitions);
+    for (int32_t i = 0; i < consumer->partitions; i++) {
+        rd_kafka_topic_partition_list_add(list, consumer->client.topic,
+                                          consumer->partition[i].index)
+            ->offset = consumer->watch.began_ms;
+    }
+    if (rd_kafka_offsets_for_times(consumer->client.handle, list, ASK_MS) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
+        return list;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return NULL;
+}
+
+void kafka_consumer_watch_begin(struct kafka_consumer *consumer) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now); // as records have it
+    consumer->watch.asked_ms = clock_ms();
+    consumer->watch.began_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    rd_kafka_topic_partition_list_t *list = ask_since(consumer);
+    if (list == NULL) return;
+    for (int32_t i = 0; i < consumer->partitions; i++) {
+        const rd_kafka_topic_partition_t *found = &list->elems[i];
+        if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
+        consumer->partition[i].since =
+            found->offset >= 0 ? found->offset : consumer->partition[i].high;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static bool is_another(struct kafka_consumer *consumer) {
+    bool another = false;
+    rd_kafka_topic_partition_list_t *list = ask_since(consumer);
+    if (list == NULL) return false;
+    for (int32_t i = 0; i < consumer->partitions; i++) {
+        const rd_kafka_topic_partition_t *found = &list->elems[i];
+        if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR || found->offset < 0) continue;
+        if (found->offset < consumer->partition[i].since) another = true;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return another;
+}
+
+// A topic of the same name need not be the same topic, and librdkafka 2.0.2 does not say. But what
+// a topic has, stays where it is: neither its ends (asked for of one partition a time) nor its first
+// record since the job began go back. Those of a topic made anew do, in all but odd cases.
+static enum status compare_contents(struct kafka_consumer *consumer) {
     int64_t low, high;
     if (consumer->partitions == 0) return STATUS_OK;
     struct kafka_partition *partition = &consumer->partition[consumer->watch.turn];
@@ -90,7 +138,8 @@ static enum status compare_ends(struct kafka_consumer *consumer) {
                                          ASK_MS) != RD_KAFKA_RESP_ERR_NO_ERROR) {
         return STATUS_OK;
     }
-    if (low < partition->low || high < partition->high || high < atomic_load(&partition->next)) {
+    if (low < partition->low || high < partition->high || high < atomic_load(&partition->next) ||
+        is_another(consumer)) {
         consumer->client.doomed = true;
         return made_anew(consumer, "offsets that it had are not there any more, so it was deleted "
                                    "and made again, or lost its end");
@@ -113,7 +162,7 @@ static enum status note_answer(struct kafka_consumer *consumer, int32_t partitio
                                    "again");
     }
     TRY(compare_count(consumer, partitions));
-    return compare_ends(consumer);
+    return compare_contents(consumer);
 }
 
 enum status kafka_consumer_ask(struct kafka_consumer *consumer, bool *answers) {

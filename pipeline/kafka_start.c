@@ -116,13 +116,13 @@ enum status kafka_consumer_begin(struct kafka_consumer *consumer) {
     int32_t all = 0;
     TRY(kafka_client_partitions(&consumer->client, &all));
     consumer->all = all;
-    consumer->watch.asked_ms = clock_ms();
     TRY(take_share(consumer, all));
     if (consumer->partitions == 0) return STATUS_OK;
     if (consumer->commits) TRY(read_committed(consumer));
     for (int32_t i = 0; i < consumer->partitions; i++) {
         TRY(place(consumer, &consumer->partition[i]));
     }
+    kafka_consumer_watch_begin(consumer);
     rd_kafka_topic_partition_list_t *list = list_of(consumer);
     const rd_kafka_resp_err_t error = rd_kafka_assign(consumer->client.handle, list);
     rd_kafka_topic_partition_list_destroy(list);

@@ -3,6 +3,8 @@
 
 #include "tests/kafka_world.h"
 
+#include <time.h>
+
 // Records of 1 to 100,000 tokens come back as they were sent, in order, and then the end.
 static void records_come_back(void **state) {
     static const int64_t tokens[] = {1, 2, 3, 1000, 4095, 65536, 100000, 0};
@@ -282,6 +284,36 @@ static void broker_that_stays_away_ends_the_job(void **state) {
     assert_true(clock_ms() - start < 13000);
 }
 
+// Nobody takes records for longer than the time-out: only tending sees that the broker is gone.
+static void a_lost_broker_is_seen_without_reading(void **state) {
+    struct world *world = *state;
+    const struct kafka_source_settings settings = {
+        .consumer = {.kafka = {.brokers = world->address, .topic = "tended", .timeout_ms = 2000},
+                     .groups = 1}
+    };
+    struct source *source = NULL;
+    enum status status = STATUS_OK;
+    assert_int_equal(kafka_mock_set_down(world->mock, false), STATUS_OK);
+    assert_int_equal(kafka_mock_topic(world->mock, "tended", 1), STATUS_OK);
+    publish_documents(world, "tended", 5);
+    assert_int_equal(kafka_source_open(&settings, &source), STATUS_OK);
+    record_free(next(source));
+    int64_t start = clock_ms();
+    while (clock_ms() - start < 2500) {
+        assert_int_equal(source->table->tend(source), STATUS_OK);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    assert_int_equal(kafka_mock_set_down(world->mock, true), STATUS_OK);
+    start = clock_ms();
+    while (status == STATUS_OK && clock_ms() - start < 8000) {
+        status = source->table->tend(source);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    assert_int_equal(status, STATUS_BROKER);
+    assert_in_range(clock_ms() - start, 1500, 6000);
+    assert_int_equal(source->table->close(source), STATUS_BROKER);
+}
+
 static bool always(void) {
     return true;
 }
@@ -307,7 +339,8 @@ int main(void) {
         cmocka_unit_test(wrong_settings_are_refused),
         cmocka_unit_test(missing_topic_is_named),
         cmocka_unit_test(waiting_can_be_stopped),
-        cmocka_unit_test(broker_that_stays_away_ends_the_job), // last: it leaves the broker down
+        cmocka_unit_test(broker_that_stays_away_ends_the_job), // it leaves the broker down
+        cmocka_unit_test(a_lost_broker_is_seen_without_reading),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -17,7 +17,8 @@ struct spring { // records of `tokens` tokens, `most` of them, and then `end`
     struct source base;
     int64_t tokens, most;
     enum status end;
-    atomic_long given;
+    enum status tended; // what tending says from the third time on
+    atomic_long given, tends;
 };
 
 static enum status spring_next(struct source *base, int32_t timeout_ms, struct record **record) {
@@ -31,11 +32,19 @@ static enum status spring_next(struct source *base, int32_t timeout_ms, struct r
 
 static const struct source_table spring_table = {.name = "spring", .next = spring_next};
 
+static enum status spring_tend(struct source *base) {
+    struct spring *spring = (struct spring *)base;
+    return atomic_fetch_add(&spring->tends, 1) < 2 ? STATUS_OK : spring->tended;
+}
+
+static const struct source_table tended_table = {
+    .name = "tended spring", .next = spring_next, .tend = spring_tend};
+
 static struct reader *open_reader(struct spring *spring, int64_t tokens_most,
                                   int64_t records_most) {
     const struct reader_settings settings = {tokens_most, records_most};
     struct reader *reader = NULL;
-    spring->base.table = &spring_table;
+    if (spring->base.table == NULL) spring->base.table = &spring_table;
     assert_int_equal(reader_open(&spring->base, &settings, &reader), STATUS_OK);
     return reader;
 }
@@ -110,6 +119,39 @@ static void a_stop_leaves_what_is_queued(void **state) {
     reader_close(reader);
 }
 
+// A source behind a full queue is looked after, and what it fails with is not kept waiting.
+static void a_full_queue_is_tended(void **state) {
+    struct spring spring = {.base.table = &tended_table, .tokens = 1, .most = 1 << 20};
+    struct reader *reader = open_reader(&spring, 10, 4096);
+    struct record *record = NULL;
+    (void)state;
+    for (int i = 0; i < 500 && atomic_load(&spring.tends) < 5; i++) {
+        pause_ms(20);
+    }
+    assert_true(atomic_load(&spring.tends) >= 5);
+    assert_int_equal(atomic_load(&spring.given), 10);
+    take(reader, 0);
+    take(reader, 1);
+    reader_close(reader);
+
+    struct spring failing = {
+        .base.table = &tended_table, .tokens = 1, .most = 1 << 20, .tended = STATUS_BROKER};
+    reader = open_reader(&failing, 10, 4096);
+    for (int i = 0; i < 500 && atomic_load(&failing.tends) < 3; i++) {
+        pause_ms(20);
+    }
+    const int64_t begin_ms = clock_ms();
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && clock_ms() - begin_ms < 5000) { // the failure may be on its way
+        status = reader_next(reader, 100, &record);
+        if (status == STATUS_OK) record_free(record);
+    }
+    assert_int_equal(status, STATUS_BROKER);
+    assert_int_equal(reader_next(reader, 0, &record), STATUS_BROKER);
+    assert_in_range(atomic_load(&failing.given), 10, 20); // most of what was queued is not taken
+    reader_close(reader);
+}
+
 static void nothing_there_is_said_in_time(void **state) {
     struct spring spring = {.most = 0, .end = STATUS_AGAIN};
     struct reader *reader = open_reader(&spring, 10, 10);
@@ -127,6 +169,7 @@ int main(void) {
         cmocka_unit_test(what_waits_is_bounded),
         cmocka_unit_test(the_end_comes_after_the_last),
         cmocka_unit_test(a_stop_leaves_what_is_queued),
+        cmocka_unit_test(a_full_queue_is_tended),
         cmocka_unit_test(nothing_there_is_said_in_time),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
