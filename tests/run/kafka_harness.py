@@ -24,7 +24,8 @@ def need_kafka():
         raise unittest.SkipTest("built without Kafka")
     done = subprocess.run([SCRIPT, "install"], capture_output=True, text=True, timeout=400)
     if done.returncode == 77:
-        raise unittest.SkipTest(f"Apache Kafka is not here: {done.stdout.strip().removeprefix('skipped: ')}")
+        why = done.stdout.splitlines()[-1].removeprefix("skipped: ")
+        raise unittest.SkipTest(f"Apache Kafka is not here: {why}")
     if done.returncode != 0:
         raise AssertionError(f"{SCRIPT} install\n{done.stdout}{done.stderr}")
 
