@@ -79,10 +79,14 @@ static enum status note_cuts(struct leader *l) {
         struct partition_state *partition = &l->documents.partitions[i];
         const int64_t offset = partition_safe_offset(partition);
         if (offset <= partition->committed_offset) continue;
+        // A run before this one may have been further, and have settled tails up to there.
+        const int64_t settled = partition->settled_offset;
+        const int64_t taken_in =
+            partition->next_offset > settled ? partition->next_offset : settled;
         TRY(room_for((void **)&l->cuts, &l->cut_room, l->cut_count + 1, sizeof *l->cuts));
         l->cuts[l->cut_count++] = (struct pending_cut){.partition = partition->index,
                                                        .offset = offset,
-                                                       .taken_in = partition->next_offset,
+                                                       .taken_in = taken_in,
                                                        .results = l->documents.handed_over,
                                                        .letters = l->letters_handed_over};
         partition->committed_offset = offset;

@@ -103,7 +103,7 @@ class Soak(FailureTest):
         self.assertEqual(counts["documents"], flow.good)
         self.assertGreater(min(flow.letters.values()), 0)
         self.assertGreater(min(counts["duplicates"], counts["replaced"], counts["swallowed"]), 0)
-        self.assertLess(max(self.lags), 2 * LAG_MOST)
+        self.assertLess(max(self.lags), 4 * LAG_MOST)  # it is looked at once a second
         # what grows on purpose, up to a bound: 65,536 finished documents a partition, of 100 bytes each here
         grown = min(flow.documents, PARTITIONS * 65536) * 200
         self.assertLess(last, first + 0.1 * first + grown)
