@@ -25,7 +25,9 @@ static enum status open_cpu(const struct settings *settings, int32_t local_ranks
     };
     TRY(cpu_backend_open(&cpu, opened));
     if (speaks) {
-        LOG(INFO, "backend: cpu, %" PRId64 " thread%s a rank, %s", cpu.threads,
+        const char *isa = settings->cpu_isa;
+        if (strcmp(isa, "auto") == 0) cpu_isa_list(&isa, 1);
+        LOG(INFO, "backend: cpu, %s, %" PRId64 " thread%s a rank, %s", isa, cpu.threads,
             cpu.threads == 1 ? "" : "s", (*opened)->numerics);
     }
     return STATUS_OK;

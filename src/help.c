@@ -9,7 +9,8 @@
 #    define LONGSCAN_VERSION "unknown"
 #endif
 
-#define HELP_COLUMN 32 // where the words about an option begin
+#define HELP_COLUMN  32 // where the words about an option begin
+#define HELP_COLUMNS 80
 
 static const char exit_codes[] = "  0    done\n"
                                  "  1    unexpected failure\n"
@@ -24,9 +25,10 @@ static const char exit_codes[] = "  0    done\n"
                                  "  143  stopped by a signal, everything finished is committed\n";
 
 static const char precedence[] =
-    "Every option can also be given as LONGSCAN_<OPTION> in the environment, with _ for -, and as\n"
-    "a line `option = value` of --config FILE. The command line wins over the environment, that\n"
-    "over the file. Sizes read 4k, 64m, 1g (powers of two), times 200ms, 5s, 2m, 1h.\n";
+    "Every option can also be given as LONGSCAN_<OPTION> in the environment, with _\n"
+    "for -, and as a line `option = value` of --config FILE. The command line wins\n"
+    "over the environment, that over the file. Sizes read 4k, 64m, 1g (powers of\n"
+    "two), times 200ms, 5s, 2m, 1h.\n";
 
 void help_version(FILE *out) {
 #ifdef LONGSCAN_WITH_MPI
@@ -44,16 +46,38 @@ void help_version(FILE *out) {
 
 void help_general(const struct verb *verbs, int count, FILE *out) {
     fputs("Usage: longscan VERB [options]\n\n"
-          "Scores documents of any length with recurrent language models, over any number of\n"
-          "ranks, from files or Kafka; the same bits however the work is cut.\n\nVerbs\n",
+          "Scores documents of any length with recurrent language models, over any number\n"
+          "of ranks, from files or Kafka; the same bits however the work is cut.\n\nVerbs\n",
           out);
     for (int i = 0; i < count; i++) {
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
     }
-    fputs("\nlongscan VERB --help shows the options of a verb; longscan --version the version.\n\n"
-          "Exit codes\n",
-          out);
+    fputs(
+        "\nlongscan VERB --help shows a verb's options, longscan man VERB its manual page.\n\n"
+        "Exit codes\n",
+        out);
     fputs(exit_codes, out);
+}
+
+// Words from `column` on, broken before HELP_COLUMNS; further lines begin at `indent`. Returns the
+// column where they end.
+static size_t print_words(const char *text, size_t column, size_t indent, FILE *out) {
+    while (*text != '\0') {
+        const size_t bytes = strcspn(text, " ");
+        const bool first = column <= indent;
+        if (!first && column + 1 + bytes > HELP_COLUMNS) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (!first) {
+            fputc(' ', out);
+            column++;
+        }
+        fwrite(text, 1, bytes, out);
+        column += bytes;
+        text += bytes;
+        text += strspn(text, " ");
+    }
+    return column;
 }
 
 static void help_option(const struct option *option, FILE *out) {
@@ -62,41 +86,46 @@ static void help_option(const struct option *option, FILE *out) {
     snprintf(name, sizeof name, "%c%c%c --%s%s%s", option->letter != 0 ? '-' : ' ',
              option->letter != 0 ? option->letter : ' ', option->letter != 0 ? ',' : ' ',
              option->name, value ? " " : "", value ? option_value_text(option) : "");
+    char words[256];
     const int column = HELP_COLUMN - 4;
+    const bool shown = option->fallback != NULL && value && strcmp(option->fallback, "0") != 0;
     if (strlen(name) > (size_t)column) {
-        fprintf(out, "  %s\n  %*s", name, column, "");
+        fprintf(out, "  %s\n%*s", name, HELP_COLUMN, "");
     } else {
-        fprintf(out, "  %-*s", column, name);
+        fprintf(out, "  %-*s  ", column, name);
     }
-    fprintf(out, "  %s", option->help);
-    if (option->fallback != NULL && value && strcmp(option->fallback, "0") != 0) {
-        fprintf(out, " (%s)", option->fallback);
-    }
+    snprintf(words, sizeof words, "%s%s%s%s", option->help, shown ? " (" : "",
+             shown ? option->fallback : "", shown ? ")" : "");
+    print_words(words, HELP_COLUMN, HELP_COLUMN, out);
     fputc('\n', out);
 }
 
 // "--model DIR --input SRC ", as far as the verb needs them.
-static void help_usage(unsigned bit, FILE *out) {
+static void help_usage(unsigned bit, char *text, size_t bytes) {
     int count = 0;
+    size_t at = 0;
     const struct option *rows = option_rows(&count);
     for (int i = 0; i < count; i++) {
         if ((rows[i].needed & bit) == 0) continue;
         if (rows[i].letter != 0 && bit == VERB_RUN) {
-            fprintf(out, "-%c %s ", rows[i].letter, option_value_text(&rows[i]));
+            at += (size_t)snprintf(text + at, bytes - at, "-%c %s ", rows[i].letter,
+                                   option_value_text(&rows[i]));
         } else {
-            fprintf(out, "--%s %s ", rows[i].name, option_value_text(&rows[i]));
+            at += (size_t)snprintf(text + at, bytes - at, "--%s %s ", rows[i].name,
+                                   option_value_text(&rows[i]));
         }
     }
-    fputs("[options]", out);
-    if (bit == VERB_RUN) fputs(" VERB [its options]", out);
+    snprintf(text + at, bytes - at, "[options]%s", bit == VERB_RUN ? " VERB [its options]" : "");
 }
 
 void help_verb(const struct verb *verb, FILE *out) {
     const unsigned bit = option_verb_bit(verb->name);
     int count = 0;
     const struct option *rows = option_rows(&count);
-    fprintf(out, "Usage: longscan %s ", verb->name);
-    help_usage(bit, out);
+    char usage[512];
+    help_usage(bit, usage, sizeof usage);
+    const int column = fprintf(out, "Usage: longscan %s", verb->name);
+    print_words(usage, (size_t)column, strlen("Usage: longscan "), out);
     fprintf(out, "\n\n%s\n", verb->summary);
     for (int group = 0; group < GROUPS; group++) {
         bool titled = false;
@@ -146,6 +175,7 @@ static void man_option(const struct option *option, FILE *out) {
 }
 
 void help_man(const struct verb *verb, FILE *out) {
+    char usage[512];
     const unsigned bit = option_verb_bit(verb->name);
     int count = 0;
     const struct option *rows = option_rows(&count);
@@ -154,7 +184,8 @@ void help_man(const struct verb *verb, FILE *out) {
             verb->name, LONGSCAN_VERSION, verb->name);
     man_text(verb->summary, out);
     fprintf(out, "\n.SH SYNOPSIS\n.B longscan %s\n", verb->name);
-    help_usage(bit, out);
+    help_usage(bit, usage, sizeof usage);
+    man_text(usage, out);
     fputs("\n.SH OPTIONS\n", out);
     for (int group = 0; group < GROUPS; group++) {
         bool titled = false;

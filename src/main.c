@@ -3,6 +3,7 @@
 #include "ops/base/log.h"
 #include "src/help.h"
 #include "src/launch.h"
+#include "src/option_table.h"
 #include "src/options.h"
 #include "src/settings.h"
 #include "src/stop.h"
@@ -24,6 +25,22 @@ static const struct verb *find_verb(const char *name) {
         if (strcmp(verbs[i].name, name) == 0) return &verbs[i];
     }
     return NULL;
+}
+
+static enum status unknown_verb(const char *name) {
+    char quoted[80];
+    const char *nearest = option_nearest_verb(name);
+    options_quote(name, strlen(name), quoted, sizeof quoted);
+    if (*name == '-') {
+        return FAIL(USAGE,
+                    "%s: a verb comes first, as in longscan score --model DIR; see longscan "
+                    "--help",
+                    quoted);
+    }
+    if (nearest != NULL) {
+        return FAIL(USAGE, "there is no verb \"%s\"; did you mean %s?", quoted, nearest);
+    }
+    return FAIL(USAGE, "there is no verb \"%s\"; see longscan --help", quoted);
 }
 
 // Before a command-line error is said, nothing is known of --log-format.
@@ -66,7 +83,7 @@ static enum status run_with(const struct verb *verb, const struct options *optio
 static enum status run_verb(int count, char *const *arguments, int *exit_code) {
     struct options *options = NULL;
     const struct verb *verb = find_verb(arguments[1]);
-    if (verb == NULL) return FAIL(USAGE, "%s is no verb; see longscan --help", arguments[1]);
+    if (verb == NULL) return unknown_verb(arguments[1]);
     TRY(options_open(verb->name, count - 2, arguments + 2, &options));
     const enum status status = run_with(verb, options, exit_code);
     options_close(options);
@@ -83,14 +100,17 @@ static enum status answer(int count, char *const *arguments, bool *done) {
         help_version(stdout);
         return STATUS_OK;
     }
-    if (strcmp(first, "man") == 0 && about != NULL) {
-        help_man(about, stdout);
+    const bool man = strcmp(first, "man") == 0;
+    if ((man || strcmp(first, "help") == 0) && count > 2) {
+        if (about == NULL) return unknown_verb(arguments[2]);
+        if (man) {
+            help_man(about, stdout);
+        } else {
+            help_verb(about, stdout);
+        }
         return STATUS_OK;
     }
-    if (strcmp(first, "help") == 0 && about != NULL) {
-        help_verb(about, stdout);
-        return STATUS_OK;
-    }
+    if (man) return FAIL(USAGE, "man needs a verb, as in longscan man score");
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
         help_general(verbs, VERBS, count > 1 ? stdout : stderr);
         return count > 1 ? STATUS_OK : STATUS_USAGE;

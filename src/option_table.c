@@ -21,7 +21,7 @@ static const struct option rows[] = {
      .value = "DIR", .help = "folder of the model: config.json and its weights"},
     {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH),
      NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
-     .help = "a file, folder, glob, @list, - or kafka:TOPIC"},
+     .help = "a file, folder, glob, @list or -; for score also kafka:TOPIC"},
     {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ), AT(output),
      .fallback = "-", .value = "DST", .help = "a file, a folder, - or kafka:TOPIC"},
     {"dead-letters", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(dead_letters),
@@ -187,19 +187,21 @@ const struct option *option_by_letter(char letter) {
     return NULL;
 }
 
+static const struct {
+    const char *name;
+    unsigned bit;
+} verb_bits[] = {
+    {"score",   VERB_SCORE  },
+    {"run",     VERB_RUN    },
+    {"publish", VERB_PUBLISH},
+    {"read",    VERB_READ   },
+    {"broker",  VERB_BROKER },
+};
+#define VERB_BITS (sizeof verb_bits / sizeof verb_bits[0])
+
 unsigned option_verb_bit(const char *verb) {
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } verbs[] = {
-        {"score",   VERB_SCORE  },
-        {"run",     VERB_RUN    },
-        {"publish", VERB_PUBLISH},
-        {"read",    VERB_READ   },
-        {"broker",  VERB_BROKER },
-    };
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (strcmp(verbs[i].name, verb) == 0) return verbs[i].bit;
+    for (size_t i = 0; i < VERB_BITS; i++) {
+        if (strcmp(verb_bits[i].name, verb) == 0) return verb_bits[i].bit;
     }
     return 0;
 }
@@ -281,6 +283,20 @@ const char *option_nearest(const char *name, size_t bytes, unsigned verbs) {
         if (far < least) {
             least = far;
             nearest = rows[i].name;
+        }
+    }
+    return nearest;
+}
+
+const char *option_nearest_verb(const char *name) {
+    const char *nearest = NULL;
+    const size_t bytes = strlen(name);
+    size_t least = bytes / 3 + 2;
+    for (size_t i = 0; bytes <= NAME_MOST && i < VERB_BITS; i++) {
+        const size_t far = distance(name, bytes, verb_bits[i].name, strlen(verb_bits[i].name));
+        if (far < least) {
+            least = far;
+            nearest = verb_bits[i].name;
         }
     }
     return nearest;

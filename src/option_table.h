@@ -72,3 +72,4 @@ const char *option_value_text(const struct option *option);
 
 // The known name that looks most like this one, or that its users mean by it; NULL: none is near.
 const char *option_nearest(const char *name, size_t bytes, unsigned verbs);
+const char *option_nearest_verb(const char *name);

@@ -89,6 +89,15 @@ static void store(struct settings *settings, const struct option *option,
     }
 }
 
+// To take the last one without a word would drop the first.
+static enum status given_twice(const struct option *option, const char *shown) {
+    const bool input = option->offset == offsetof(struct settings, input);
+    return FAIL(
+        USAGE, "%s: --%s is given already%s", shown, target_of(option)->name,
+        input ? "; for several inputs give a folder, a glob in quotes, or @list, a file of names"
+              : "");
+}
+
 enum status options_assign(struct options *options, const struct option *option, const char *text,
                            enum origin origin, int64_t line, const char *shown) {
     struct option_value value = {0};
@@ -102,6 +111,10 @@ enum status options_assign(struct options *options, const struct option *option,
     const ptrdiff_t row = target_of(option) - option_rows(&count);
     CHECK(row >= 0 && row < OPTION_ROWS_MOST && row < count);
     if (origin < options->origin[row]) return STATUS_OK;
+    if (origin == ORIGIN_ARGUMENT && options->origin[row] == ORIGIN_ARGUMENT &&
+        option->kind != OPTION_FLAG) {
+        return given_twice(option, shown);
+    }
     store(&options->settings, option, &value);
     options->origin[row] = origin;
     options->line[row] = line;

@@ -23,6 +23,9 @@ enum status options_check(const struct options *options);
 void options_show(const struct options *options, FILE *out);
 void options_close(struct options *options); // accepts NULL
 
+// A hostile text made fit for a message: short, and printable.
+const char *options_quote(const char *text, size_t bytes, char *quoted, size_t quoted_bytes);
+
 // Errors: NO_MEMORY; USAGE, for a verb that is none.
 enum status options_make(const char *verb, struct options **made);
 // Reads the text of a configuration file; `name` stands in messages. The text is copied.

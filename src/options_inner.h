@@ -32,11 +32,11 @@ enum status options_keep(struct options *options, const char *text, size_t bytes
 // Errors: USAGE, NO_MEMORY.
 enum status options_assign(struct options *options, const struct option *option, const char *text,
                            enum origin origin, int64_t line, const char *shown);
+// Warns of options on the command line that have no effect beside the others.
+void options_tell_unused(const struct options *options);
 // Reads the file that --config names. Errors: USAGE, IO, NO_MEMORY.
 enum status options_read_file(struct options *options, const char *path);
 // STATUS_USAGE, logged with where the value stands and what is wrong with it; also the value, unless
 // it may be a secret.
 enum status options_refuse(const struct option *option, const char *text, const char *shown,
                            const char *wrong);
-// A hostile text made fit for a message: short, and printable.
-const char *options_quote(const char *text, size_t bytes, char *quoted, size_t quoted_bytes);

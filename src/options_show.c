@@ -75,6 +75,17 @@ static void show_value(const struct settings *settings, const struct option *opt
     }
 }
 
+// What 0 stands for, out of the help: "; 0: eight steps". Returns the bytes of the meaning.
+static size_t meaning_of_zero(const struct settings *settings, const struct option *option,
+                              const char **meaning) {
+    int64_t integer = 1;
+    const char *at = strstr(option->help, "; 0: ");
+    if (at == NULL) return 0;
+    memcpy(&integer, member_of(settings, option), sizeof integer);
+    *meaning = at + strlen("; 0: ");
+    return integer == 0 ? strcspn(*meaning, ";") : 0;
+}
+
 static void show_origin(const struct options *options, enum origin origin, int64_t line,
                         const char *name, FILE *out) {
     switch (origin) {
@@ -139,6 +150,9 @@ void options_show(const struct options *options, FILE *out) {
         // --config itself cannot stand in a file, so here it is a comment.
         fprintf(out, "%s%s = ", comment ? "# " : "", option->name);
         show_value(&options->settings, option, out);
+        const char *meaning = NULL;
+        const size_t bytes = meaning_of_zero(&options->settings, option, &meaning);
+        if (bytes > 0) fprintf(out, "  # 0: %.*s", (int)bytes, meaning);
         show_origin(options, options->origin[i], options->line[i], option->name, out);
     }
 }
@@ -191,5 +205,6 @@ enum status options_check(const struct options *options) {
     if (options->bit == VERB_RUN && settings->argument_count == 0) {
         return FAIL(USAGE, "run needs a verb to start, as in longscan run -n 4 score --model DIR");
     }
+    options_tell_unused(options);
     return STATUS_OK;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,6 +50,15 @@ static uint64_t settings_hash(const struct rank_run *run) {
                  run->settings->bos, tokenizer != NULL ? tokenizer->name : "none",
                  (unsigned long long)(tokenizer != NULL ? tokenizer->hash : 0));
     return hash_bytes(text, (size_t)bytes);
+}
+
+static enum status check_model(const char *model) {
+    struct stat about;
+    if (stat(model, &about) == 0 && S_ISDIR(about.st_mode)) return STATUS_OK;
+    return FAIL(USAGE,
+                "--model %s: there is no such folder; it takes a local folder with config.json and "
+                "model.safetensors, names of a hub are not downloaded",
+                model);
 }
 
 static enum status open_model(struct rank_run *run) {
@@ -102,6 +112,17 @@ static const char *spill_folder(const struct settings *settings) {
     return access(folder, W_OK) == 0 ? folder : NULL;
 }
 
+// Results on standard output are written so often even if commits are seldom: somebody may wait for
+// each.
+#define SHOWN_MS 1000
+
+static int64_t commit_interval(const struct rank_run *run) {
+    const struct settings *settings = run->settings;
+    const bool shown = !run->endpoints.topic_in && strcmp(settings->output, "-") == 0;
+    return shown && settings->commit_interval_ms > SHOWN_MS ? SHOWN_MS
+                                                            : settings->commit_interval_ms;
+}
+
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
@@ -111,7 +132,7 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .move_tokens = CHUNK_TOKENS / 8,
         .queue_tokens =
             settings->queue_tokens > 0 ? settings->queue_tokens : QUEUE_STEPS * capacity,
-        .commit_interval_ms = settings->commit_interval_ms,
+        .commit_interval_ms = commit_interval(run),
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
         .device_slots = settings->slots,
@@ -242,6 +263,7 @@ static void judge(const struct settings *settings, struct score_totals *totals) 
 static enum status score(struct rank_run *run, struct score_totals *totals) {
     const struct settings *settings = run->settings;
     int exit_code = 0;
+    TRY(check_model(settings->model));
     TRY(endpoints_check(settings, &run->endpoints));
     for (int64_t i = 0; run->endpoints.complete != NULL && i < run->endpoints.inputs.count; i++) {
         run->inputs_skipped += run->endpoints.complete[i];

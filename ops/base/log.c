@@ -91,7 +91,7 @@ void log_write(enum log_level level, const char *file, int line, const char *for
                 safe);
     } else {
         if (thread_rank >= 0) snprintf(rank, sizeof rank, " [%d]", (int)thread_rank);
-        if (level == LOG_INFO) {
+        if (log_most < LOG_DEBUG) {
             fprintf(stderr, "%s %s%s %s\n", stamp + 11, names[level], rank, text);
         } else {
             fprintf(stderr, "%s %s%s %s (%s:%d)\n", stamp + 11, names[level], rank, text,

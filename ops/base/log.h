@@ -1,5 +1,6 @@
 #pragma once
-// One line an event on standard error: time, level, rank, place, then words and name=value.
+// One line an event on standard error: time, level, rank, then words and name=value; the place in the
+// source with LOG_DEBUG, and always in JSON.
 
 #include "ops/base/linkage.h"
 

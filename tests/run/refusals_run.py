@@ -130,6 +130,58 @@ class Options(FailureTest):
         self.assert_said(longscan("run", "-n", "4", "score", "--group-size", "3", "--model", self.model,
                                   "--input", self.input, expect=2), "--group-size 3", "-n 4")
 
+    def test_an_option_that_is_given_twice(self):
+        for needles, *arguments in ((["--input", "@list", "glob"], "--input", self.input), (["--threads"], "--threads",
+                                    "1", "--threads", "2"), (["--follow", "--until"], "--until", "end", "--follow")):
+            with self.subTest(arguments=arguments):
+                self.wrong(["given already", *needles], *arguments)
+        self.run_score("--input", self.input, "--threads", "1", "-q", "-q", environment={"LONGSCAN_THREADS": "2"})
+
+    def test_verbs(self):
+        for needles, *arguments in ((["scroe", "did you mean score?"], "scroe"), (["zzz", "--help"], "zzz"),
+                                    (["man needs a verb"], "man"), (['"foo"'], "man", "foo"),
+                                    (["publsh", "did you mean publish?"], "help", "publsh"),
+                                    (["--model", "a verb comes first"], "--model", "x")):
+            with self.subTest(arguments=arguments):
+                done = longscan(*arguments, expect=2)
+                self.assert_said(done, *needles)
+                self.assertEqual(done.stdout, "")
+
+    def test_help_fits_a_terminal(self):
+        for verb in ("score", "run", "publish", "read", "broker", None):
+            text = longscan(*([verb] if verb else []), "--help").stdout
+            self.assertEqual([line for line in text.splitlines() if len(line) > 80], [])
+
+    def test_options_without_effect_are_told(self):
+        source = self.input
+        for needles, *arguments in ((["--brokers", "no topic"], "--brokers", "x:1"),
+                                    (["--property", "no topic"], "-X", "a=b"),
+                                    (["--until", "no topic"], "--follow"), (["--print", "--output"], "--print", "table")):
+            with self.subTest(arguments=arguments):
+                self.assert_said(self.run_score("--input", source, *arguments), "no effect", *needles)
+        quiet = self.run_score("--input", source, environment={"LONGSCAN_BROKERS": "x:1"})
+        self.assertNotIn("no effect", quiet.stderr)
+
+    def test_a_model_that_is_not_here(self):
+        self.model = "state-spaces/mamba2-370m"
+        self.refused(2, ["--model state-spaces/mamba2-370m", "local folder", "model.safetensors", "not downloaded"],
+                     "--input", self.input)
+
+    def test_places_in_the_source_are_for_debugging(self):
+        self.model = "gone"
+        plain = self.refused(2, ["gone"], "--input", self.input)
+        self.assertNotIn(".c:", plain.stderr)
+        self.assertIn(".c:", self.refused(2, ["gone"], "--input", self.input, "--log-level", "debug").stderr)
+        self.assertIn(".c:", self.refused(2, ["gone"], "--input", self.input, "--log-format", "json").stderr)
+
+    def test_values_that_are_chosen_say_what_they_are(self):
+        shown = longscan("score", "--show-config", "--threads", "2", "--model", "m", "--input", "-").stdout
+        self.assertIn("slots = 0  # 0: what steps need  # default", shown)
+        self.assertIn("threads = 2  # command line", shown)
+        again = longscan("score", "--show-config", "--config", self.write("c", shown)).stdout
+        values = [[line.split("#")[0] for line in text.splitlines() if line[0] != "#"] for text in (shown, again)]
+        self.assertEqual(values[0], values[1])
+
     def test_configuration_files(self):
         self.wrong(["--config", "gone.conf", "No such file"], "--config", self.folder / "gone.conf")
         self.wrong(["--config", str(self.folder)], "--config", self.folder)

@@ -29,21 +29,20 @@ class Signals(FailureTest):
         tokens = random_tokens(1, 20_000, 256)
         self.input = self.documents("in.jsonl", [{"id": str(i), "tokens": tokens} for i in range(200)])
 
-    def job(self, *front, back=(), name="job", begun=True):
+    def job(self, *front, back=(), name="job", step="1024"):
         """Work for minutes; back once it has begun."""
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         output = self.folder / name / "out.jsonl"
         output.parent.mkdir()
         process = self.start(*front, "--model", PASSKEY, "--input", self.input, "--output", output, "--threads", "1",
-                             "--step-tokens", "1024", *back, log=f"log-{name}",
+                             "--step-tokens", step, *back, log=f"log-{name}",
                              environment={"LONGSCAN_TEST_MARK": self.mark, "LONGSCAN_MPIRUN_ARGS": "-x LONGSCAN_TEST_MARK"})
         mark = self.mark
         self.addCleanup(lambda: [os.kill(rank, signal.SIGKILL) for rank in ranks_of(mark)])
         process.output = output
         partial = output.with_name("out.jsonl.partial")
-        if begun:
-            wait_until(lambda: partial.exists() or process.poll() is not None, 60, "the start of the job")
-            self.assertIsNone(process.poll(), process.log.read_text())
+        wait_until(lambda: partial.exists() or process.poll() is not None, 60, "the start of the job")
+        self.assertIsNone(process.poll(), process.log.read_text())
         return process
 
     def start(self, *arguments, **more):
@@ -88,7 +87,7 @@ class Signals(FailureTest):
 
     def stuck(self, *front):
         """A job that cannot end soon: its step is a long one."""
-        return self.job(*front, back=["--step-tokens", "512k", "--queue-tokens", "4m"], name="stuck")
+        return self.job(*front, back=["--queue-tokens", "4m"], name="stuck", step="512k")
 
     def test_a_second_signal_ends_one_process_at_once(self):
         for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM),

@@ -104,6 +104,20 @@ class Terminal(FailureTest):
         peak = json.loads((self.folder / "summary").read_text())["peak_bytes"]
         self.assertIn(peak, range(1 << 20, 100 << 20))
 
+    def test_lines_by_hand(self):
+        """Whoever types documents gets each result before the next."""
+        process = subprocess.Popen([str(PROGRAM), "score", "--model", str(self.model), "--input", "-", "--threads", "1"],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.addCleanup(self.kill, process)
+        for name in "abc":
+            process.stdin.write(json.dumps({"id": name, "tokens": [1, 2, 3]}).encode() + b"\n")
+            process.stdin.flush()
+            self.assertTrue(select.select([process.stdout], [], [], 4.5)[0], "no result before the next document")
+            self.assertEqual(json.loads(process.stdout.readline())["id"], name)
+        process.stdin.close()
+        self.assertEqual(process.wait(10), 0)
+        process.stdout.close()
+
 
 if __name__ == "__main__":
     main()
