@@ -74,8 +74,8 @@ int main(int count, char **arguments) {
     TRY_OUT(status, open_producer(arguments[1], arguments[2], &producer));
     TRY_OUT(status, check("init", rd_kafka_init_transactions(producer, DEADLINE_MS)));
     TRY_OUT(status, check("begin", rd_kafka_begin_transaction(producer)));
-    TRY_OUT(status,
-            send_all(producer, arguments[2], atoi(arguments[3]), atoi(arguments[4]), arguments[5]));
+    TRY_OUT(status, send_all(producer, arguments[2], (int)strtol(arguments[3], NULL, 10),
+                             (int)strtol(arguments[4], NULL, 10), arguments[5]));
     status = end_transaction(producer, arguments[5]);
 out:
     if (producer != NULL) rd_kafka_destroy(producer);

@@ -88,10 +88,12 @@ class Changes(TopicTest):
             self.topic(name, partitions=2, count=count)
         follow, idle = self.begin("gf", "--follow"), self.begin("gi", "--until", "idle:50s")
         # Until its output is read, this one stands still, behind a full queue, for longer than a group's member may.
-        slow = subprocess.Popen([PROGRAM, *map(str, self.job("ge", "--queue-tokens", "1k", "-X",
+        log = self.folder / "slow.log"
+        with open(log, "wb") as errors:
+            slow = subprocess.Popen([PROGRAM, *map(str, self.job("ge", "--queue-tokens", "1k", "-X",
                                                              "max.poll.interval.ms=2000", "-X",
                                                              "session.timeout.ms=1000", output="-"))],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                stdout=subprocess.PIPE, stderr=errors, text=True)
         self.addCleanup(self.kill, slow)
         self.wait_committed("gf", "gf", 2000, 2)
         self.wait_started(follow, idle)
@@ -99,10 +101,10 @@ class Changes(TopicTest):
             self.broker.admin("grow", name, 3)
         for process, name in (follow, "gf"), (idle, "gi"):
             self.assert_said(self.ended(process, 4, 10), f"topic {name}", "from 2 to 3 partitions", "same --job")
-        time.sleep(2)
-        output, log = slow.communicate(timeout=60)
-        self.assertEqual((slow.returncode, len(output.splitlines())), (0, 20000), log)
-        self.assertEqual(log.count("from 2 to 3 partitions"), 1, log)
+        wait_until(lambda: "from 2 to 3 partitions" in log.read_text(), 10, "a warning behind a full queue")
+        output = slow.communicate(timeout=60)[0]
+        self.assertEqual((slow.returncode, len(output.splitlines())), (0, 20000), log.read_text())
+        self.assertEqual(log.read_text().count("from 2 to 3 partitions"), 1, log.read_text())
         self.publish("gf", 5000, 200)
         self.run_job("gf")  # all three partitions
         self.assertEqual(sum(self.committed("gf", "gf", 3)), 2200)
@@ -257,9 +259,9 @@ class Ends(TopicTest):
             self.assertEqual(len(lines(self.folder / f"{name}.jsonl")), 5 * ends.count("commit"))
             self.run_job(name, "--broker-timeout", "10s", output=self.folder / "again.jsonl")  # from the marks on
         self.topic("to", count=7)
-        with subprocess.Popen(self.transact("to", 5, "open"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as open_one:
-            self.addCleanup(self.kill, open_one)
-            self.assertEqual(open_one.stdout.readline(), b"open\n")
+        with subprocess.Popen(self.transact("to", 5, "open"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
+            self.addCleanup(self.kill, held)
+            self.assertEqual(held.stdout.readline(), b"open\n")
             self.publish("to", 7, 3)
             done = self.run_job("to", "--broker-timeout", "10s")
             self.assertEqual(len(lines(self.folder / "to.jsonl")), 7, said(done))
