@@ -164,7 +164,9 @@ static int64_t lay_level(struct plan_desk *desk, int64_t most, int64_t *fullest)
         plan_place(desk);
         const int64_t tokens = left_out(desk, &out);
         if (tokens == 0) break;
-        room -= tokens * (attempt + 1);
+        // Whatever room there seems to be, the first one's chunk is in it.
+        const int64_t first = least(desk->item[0].ready, CHUNK_TOKENS);
+        room = greater(room - tokens * (attempt + 1), first);
         if (spans_scarce(desk)) items_most = greater(desk->items - out * (attempt + 1), 1);
         // Whatever else fails, the first one does not wait.
         if (attempt + 2 == ATTEMPTS_MOST && desk->item[0].done == 0) items_most = 1;

@@ -160,6 +160,38 @@ static void expect_span(const struct plan *plan, int64_t index, struct plan_span
     assert_int_equal(span->to, want.to);
 }
 
+// Small steps, and tails that their ranks hold: what has room for little must not end up empty.
+static void the_first_is_served_however_small_the_step(void **state) {
+    struct random random = {3};
+    struct plan plan = {0};
+    struct plan_document documents[24];
+    (void)state;
+    for (int64_t draw = 0; draw < 50000; draw++) {
+        const struct plan_settings settings = {.ranks = 1 + (int32_t)below(&random, 8),
+                                               .step_tokens =
+                                                   CHUNK_TOKENS * (1 + below(&random, 3)),
+                                               .move_tokens = below(&random, 2) * CHUNK_TOKENS / 8,
+                                               .spans_most = 1024};
+        const int64_t count = 1 + below(&random, 24);
+        for (int64_t i = 0; i < count; i++) {
+            const bool tail = below(&random, 2) == 0;
+            documents[i] = (struct plan_document){
+                .first = tail ? CHUNK_TOKENS : 0,
+                .ready = 1 + below(&random, tail ? 300 : 1400),
+                .closes = true,
+                .holder = tail ? (int32_t)below(&random, settings.ranks) : -1};
+        }
+        assert_int_equal(plan_build(documents, count, &settings, &plan), STATUS_OK);
+        expect_right(documents, count, &settings, &plan, "small step", draw);
+        bool first = false;
+        for (int64_t i = 0; i < plan.span_count; i++) {
+            first = first || plan.spans[i].document == 0;
+        }
+        if (!first) fail_msg("draw %ld: the first of %ld waits", (long)draw, (long)count);
+    }
+    plan_free(&plan);
+}
+
 static void nothing_ready_gives_an_empty_plan(void **state) {
     (void)state;
     const struct plan_settings settings = {4, 4096, 100, 16};
@@ -286,6 +318,7 @@ static void ten_thousand_documents_on_64_ranks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_ready_gives_an_empty_plan),
+        cmocka_unit_test(the_first_is_served_however_small_the_step),
         cmocka_unit_test(one_document_is_spread_evenly),
         cmocka_unit_test(a_giant_goes_round),
         cmocka_unit_test(everybody_gets_something_before_anybody_gets_all),
