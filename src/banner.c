@@ -113,16 +113,21 @@ static void take_held(struct banner *banner, char c) {
     if (banner->bytes == BANNER_MOST) let_go(banner);
 }
 
+// What may be held from here on: a frame, a rank's word, a line of mpirun's own ("[host:process] ...",
+// "mpirun: ...").
+static enum banner_mode mode_at(const struct banner *banner, char c) {
+    if (c == '-') return BANNER_DASHES;
+    if (c == LAUNCH_FAILED[0]) return BANNER_LINE;
+    return !banner->mid_line && (c == '[' || c == 'm') ? BANNER_LINE : BANNER_PASS;
+}
+
 void banner_take(struct banner *banner, const char *data, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) {
+        const enum banner_mode mode = mode_at(banner, data[i]);
         if (banner->mode != BANNER_PASS) {
             take_held(banner, data[i]);
-        } else if (data[i] == LAUNCH_FAILED[0]) {
-            hold(banner, data[i], BANNER_LINE);
-        } else if (data[i] == '-') {
-            hold(banner, data[i], BANNER_DASHES);
-        } else if (!banner->mid_line && (data[i] == '[' || data[i] == 'm')) {
-            hold(banner, data[i], BANNER_LINE); // [host:process] or mpirun:
+        } else if (mode != BANNER_PASS) {
+            hold(banner, data[i], mode);
         } else {
             pass(banner, data + i, 1);
         }
