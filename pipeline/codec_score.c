@@ -1,7 +1,7 @@
 // Results and dead letters: nouns into messages, and messages into nouns for reading a topic.
 
-#include "pipeline/codec.h"
 #include "ops/base/json.h"
+#include "pipeline/codec.h"
 #include "pipeline/codec_inner.h"
 #include "proto/stream.pb-c.h"
 

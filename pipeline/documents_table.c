@@ -91,10 +91,10 @@ struct partition_state *documents_partition_with(struct documents *d, const stru
     return partition;
 }
 
-enum status documents_resume(struct documents *d, int32_t index, int64_t settled_offset) {
-    struct partition_state *partition = NULL;
-    TRY(documents_partition(d, index, &partition));
-    partition->settled_offset = settled_offset;
+enum status documents_resume(struct documents *d, int32_t partition, int64_t settled_offset) {
+    struct partition_state *state = NULL;
+    TRY(documents_partition(d, partition, &state));
+    state->settled_offset = settled_offset;
     return STATUS_OK;
 }
 

@@ -8,6 +8,8 @@
 #include "pipeline/step.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define IDLE_MS     5 // longest nap while nothing is there to do
 #define PROGRESS_MS 1000
@@ -33,12 +35,13 @@ static bool has_room(const struct leader *l) {
 // were open; those of documents that began before them are of no use.
 static enum status meet_partition(struct leader *l, int32_t partition) {
     int64_t offset = 0;
-    long long taken_in = 0;
+    int64_t taken_in = 0;
     const char *blob = NULL;
     if (l->source->table->resumed == NULL) return STATUS_OK;
     if (documents_know_partition(&l->documents, partition)) return STATUS_OK;
     if (!l->source->table->resumed(l->source, partition, &offset, &blob)) return STATUS_OK;
-    if (sscanf(blob, "in=%lld", &taken_in) != 1 || taken_in < offset) taken_in = offset;
+    if (strncmp(blob, "in=", 3) == 0) taken_in = strtoll(blob + 3, NULL, 10);
+    if (taken_in < offset) taken_in = offset; // another program's blob, or none
     return documents_resume(&l->documents, partition, taken_in);
 }
 

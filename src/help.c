@@ -52,10 +52,9 @@ void help_general(const struct verb *verbs, int count, FILE *out) {
     for (int i = 0; i < count; i++) {
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
     }
-    fputs(
-        "\nlongscan VERB --help shows a verb's options, longscan man VERB its manual page.\n\n"
-        "Exit codes\n",
-        out);
+    fputs("\nlongscan VERB --help shows a verb's options, longscan man VERB its manual page.\n\n"
+          "Exit codes\n",
+          out);
     fputs(exit_codes, out);
 }
 

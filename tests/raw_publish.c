@@ -49,12 +49,11 @@ int main(int count, char **arguments) {
         fputs("usage: raw_publish BROKERS TOPIC [KEY=VALUE ...] <MESSAGES\n", stderr);
         return status_exit_code(STATUS_USAGE);
     }
-    const struct kafka_settings settings = {
-        .brokers = arguments[1],
-        .topic = arguments[2],
-        .property = (const char *const *)arguments + 3,
-        .property_count = count - 3,
-        .timeout_ms = 20000};
+    const struct kafka_settings settings = {.brokers = arguments[1],
+                                            .topic = arguments[2],
+                                            .property = (const char *const *)arguments + 3,
+                                            .property_count = count - 3,
+                                            .timeout_ms = 20000};
     TRY_OUT(status, kafka_producer_open(&settings, &producer));
     while (getline(&line, &room, stdin) > 0) {
         TRY_OUT(status, send_line(producer, line, strchr(line, ' ')));
