@@ -166,8 +166,8 @@ static void file_progress(struct source *base, struct source_progress *progress)
     int64_t done = atomic_load_explicit(&source->done, memory_order_relaxed);
     // A file that grows may give more than it promised.
     if (source->total >= 0 && done > source->total) done = source->total;
-    *progress = (struct source_progress){
-        .done = done, .total = source->total, .unit = "bytes", .lag = -1};
+    *progress =
+        (struct source_progress){.done = done, .total = source->total, .unit = "bytes", .lag = -1};
 }
 
 static void source_free(struct file_source *source) {
