@@ -55,6 +55,7 @@ static void judge(struct banner *banner) {
         "more processes have sent help message",
         "to 0 to see all help / error messages",
         "mpirun: Forwarding signal ",
+        "orte/util/show_help.c", // it could not say one of the above
     };
     banner->held[banner->bytes] = '\0';
     if (strncmp(banner->held, LAUNCH_FAILED, sizeof LAUNCH_FAILED - 1) == 0) {
