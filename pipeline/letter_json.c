@@ -1,29 +1,6 @@
 #include "pipeline/letter_json.h"
 
-#include "ops/base/json.h"
-#include "pipeline/number_text.h"
-
-static enum status put_text(struct bytes *out, const char *text) {
-    return bytes_put(out, text, strlen(text));
-}
-
-static enum status put_int(struct bytes *out, const char *before, int64_t value) {
-    TRY(put_text(out, before));
-    TRY(bytes_room(out, NUMBER_TEXT_BYTES));
-    out->count += number_text_int(value, out->data + out->count);
-    return STATUS_OK;
-}
-
-// before, then the string in quotes.
-static enum status put_string(struct bytes *out, const char *before, const char *string,
-                              size_t bytes) {
-    TRY(put_text(out, before));
-    TRY(bytes_room(out, 6 * bytes + 2));
-    out->data[out->count++] = '"';
-    if (bytes > 0) out->count += json_escape(string, bytes, out->data + out->count);
-    out->data[out->count++] = '"';
-    return STATUS_OK;
-}
+#include "pipeline/json_put.h"
 
 // RFC 4648, with padding.
 static enum status put_base64(struct bytes *out, const uint8_t *data, size_t bytes) {
@@ -46,23 +23,23 @@ static enum status put_base64(struct bytes *out, const uint8_t *data, size_t byt
 
 static enum status put_letter(const struct dead_letter *letter, struct bytes *out) {
     if (letter->id == NULL) {
-        TRY(put_text(out, "{\"id\":null"));
+        TRY(json_put(out, "{\"id\":null"));
     } else {
-        TRY(put_string(out, "{\"id\":", letter->id, letter->id_bytes));
+        TRY(json_put_string(out, "{\"id\":", letter->id, letter->id_bytes));
     }
-    TRY(put_string(out, ",\"reason\":", letter->reason, strlen(letter->reason)));
-    TRY(put_string(out, ",\"topic\":", letter->topic, strlen(letter->topic)));
-    TRY(put_int(out, ",\"partition\":", letter->partition));
-    TRY(put_int(out, ",\"offset\":", letter->offset));
-    TRY(put_int(out, ",\"expected_first\":", letter->expected_first));
-    TRY(put_int(out, ",\"found_first\":", letter->found_first));
-    TRY(put_int(out, ",\"message_bytes\":", letter->message_bytes));
+    TRY(json_put_string(out, ",\"reason\":", letter->reason, strlen(letter->reason)));
+    TRY(json_put_string(out, ",\"topic\":", letter->topic, strlen(letter->topic)));
+    TRY(json_put_int(out, ",\"partition\":", letter->partition));
+    TRY(json_put_int(out, ",\"offset\":", letter->offset));
+    TRY(json_put_int(out, ",\"expected_first\":", letter->expected_first));
+    TRY(json_put_int(out, ",\"found_first\":", letter->found_first));
+    TRY(json_put_int(out, ",\"message_bytes\":", letter->message_bytes));
     if (letter->record_bytes > 0) {
-        TRY(put_text(out, ",\"record\":\""));
+        TRY(json_put(out, ",\"record\":\""));
         TRY(put_base64(out, letter->record, letter->record_bytes));
-        TRY(put_text(out, "\""));
+        TRY(json_put(out, "\""));
     }
-    return put_text(out, "}");
+    return json_put(out, "}");
 }
 
 enum status letter_json(const struct dead_letter *letter, struct bytes *out) {

@@ -2,6 +2,7 @@
 #include "pipeline/result_json.h"
 
 #include "ops/base/json.h"
+#include "pipeline/json_put.h"
 #include "pipeline/number_text.h"
 
 #include <inttypes.h>
@@ -27,69 +28,36 @@ static const char *const field_names[] = {
     "truncated",
 };
 
-static enum status put_text(struct bytes *out, const char *text) {
-    return bytes_put(out, text, strlen(text));
-}
-
-static enum status put_int(struct bytes *out, const char *before, int64_t value) {
-    TRY(put_text(out, before));
-    TRY(bytes_room(out, NUMBER_TEXT_BYTES));
-    out->count += number_text_int(value, out->data + out->count);
-    return STATUS_OK;
-}
-
-static enum status put_double(struct bytes *out, const char *before, double value) {
-    TRY(put_text(out, before));
-    TRY(bytes_room(out, NUMBER_TEXT_BYTES));
-    out->count += number_text_double(value, out->data + out->count);
-    return STATUS_OK;
-}
-
 static enum status put_hash(struct bytes *out, const char *name, uint64_t hash) {
     char text[64];
     int bytes = snprintf(text, sizeof text, ",\"%s\":\"xxh3:%016" PRIx64 "\"", name, hash);
     return bytes_put(out, text, (size_t)bytes);
 }
 
-static enum status put_version(struct bytes *out, uint64_t version) {
-    char text[40];
-    const int bytes = snprintf(text, sizeof text, ",\"version\":%" PRIu64, version);
-    return bytes_put(out, text, (size_t)bytes);
-}
-
-static enum status put_id(struct bytes *out, const char *id, size_t id_bytes) {
-    TRY(put_text(out, "{\"id\":\""));
-    size_t most = 0;
-    if (!size_multiply(id_bytes, 6, &most)) return FAIL(NO_MEMORY, "an id of %zu bytes", id_bytes);
-    TRY(bytes_room(out, most));
-    if (id_bytes > 0) out->count += json_escape(id, id_bytes, out->data + out->count);
-    return put_text(out, "\"");
-}
-
 static enum status put_windows(struct bytes *out, const struct window_score *windows,
                                int64_t count) {
     if (windows == NULL) return STATUS_OK;
-    TRY(put_text(out, ",\"windows\":["));
+    TRY(json_put(out, ",\"windows\":["));
     for (int64_t i = 0; i < count; i++) {
-        TRY(put_int(out, i == 0 ? "{\"first\":" : ",{\"first\":", windows[i].first));
-        TRY(put_int(out, ",\"scored\":", windows[i].scored));
-        TRY(put_double(out, ",\"nll\":", windows[i].nll));
-        TRY(put_text(out, "}"));
+        TRY(json_put_int(out, i == 0 ? "{\"first\":" : ",{\"first\":", windows[i].first));
+        TRY(json_put_int(out, ",\"scored\":", windows[i].scored));
+        TRY(json_put_double(out, ",\"nll\":", windows[i].nll));
+        TRY(json_put(out, "}"));
     }
-    return put_text(out, "]");
+    return json_put(out, "]");
 }
 
 static enum status put_token_nll(struct bytes *out, int64_t first, const float *nll,
                                  int64_t count) {
     if (nll == NULL) return STATUS_OK;
-    TRY(put_int(out, ",\"token_nll_first\":", first));
-    TRY(put_text(out, ",\"token_nll\":["));
+    TRY(json_put_int(out, ",\"token_nll_first\":", first));
+    TRY(json_put(out, ",\"token_nll\":["));
     for (int64_t i = 0; i < count; i++) {
         TRY(bytes_room(out, NUMBER_TEXT_BYTES + 1));
         if (i > 0) out->data[out->count++] = ',';
         out->count += number_text_float(nll[i], out->data + out->count);
     }
-    return put_text(out, "]");
+    return json_put(out, "]");
 }
 
 static bool is_field(const char *key, size_t bytes) {
@@ -114,9 +82,9 @@ static enum status put_attributes(struct bytes *out, const char *attributes, siz
     if (!json_object(&json)) return STATUS_OK;
     while (json_key(&json, &key, &key_bytes) && json_raw(&json, &raw, &raw_bytes)) {
         if (is_field(key, key_bytes)) continue;
-        TRY(put_text(out, ",\""));
+        TRY(json_put(out, ",\""));
         TRY(bytes_put(out, key, key_bytes));
-        TRY(put_text(out, "\":"));
+        TRY(json_put(out, "\":"));
         TRY(bytes_put(out, raw, raw_bytes));
     }
     return STATUS_OK;
@@ -124,20 +92,20 @@ static enum status put_attributes(struct bytes *out, const char *attributes, siz
 
 static enum status put_score(const struct document_score *score, const struct result_ids *ids,
                              struct bytes *out) {
-    TRY(put_id(out, score->id, score->id_bytes));
-    TRY(put_int(out, ",\"tokens\":", score->tokens));
-    TRY(put_int(out, ",\"scored\":", score->scored));
+    TRY(json_put_string(out, "{\"id\":", score->id, score->id_bytes));
+    TRY(json_put_int(out, ",\"tokens\":", score->tokens));
+    TRY(json_put_int(out, ",\"scored\":", score->scored));
     if (score->scored > 0) {
         double per_token = score->nll / (double)score->scored;
-        TRY(put_double(out, ",\"nll\":", score->nll));
-        TRY(put_double(out, ",\"nll_per_token\":", per_token));
-        TRY(put_double(out, ",\"perplexity\":", number_exp(per_token)));
+        TRY(json_put_double(out, ",\"nll\":", score->nll));
+        TRY(json_put_double(out, ",\"nll_per_token\":", per_token));
+        TRY(json_put_double(out, ",\"perplexity\":", number_exp(per_token)));
         if (score->text_bytes > 0) {
             double bits = score->nll / (LN_2 * (double)score->text_bytes);
-            TRY(put_double(out, ",\"bits_per_byte\":", bits));
+            TRY(json_put_double(out, ",\"bits_per_byte\":", bits));
         }
     } else {
-        TRY(put_text(out, ",\"nll\":0,\"nll_per_token\":null,\"perplexity\":null"));
+        TRY(json_put(out, ",\"nll\":0,\"nll_per_token\":null,\"perplexity\":null"));
     }
     TRY(put_windows(out, score->windows, score->window_count));
     TRY(put_token_nll(out, score->token_nll_first, score->token_nll, score->token_nll_count));
@@ -145,28 +113,28 @@ static enum status put_score(const struct document_score *score, const struct re
     TRY(put_hash(out, "model", ids->model));
     TRY(put_hash(out, "settings", ids->settings));
     TRY(put_hash(out, "numerics", ids->numerics));
-    return put_text(out, score->truncated ? ",\"truncated\":true}" : ",\"truncated\":false}");
+    return json_put(out, score->truncated ? ",\"truncated\":true}" : ",\"truncated\":false}");
 }
 
 static enum status put_piece(const struct document_piece *piece, struct bytes *out) {
-    TRY(put_id(out, piece->id, piece->id_bytes));
+    TRY(json_put_string(out, "{\"id\":", piece->id, piece->id_bytes));
     TRY(put_windows(out, piece->windows, piece->window_count));
     TRY(put_token_nll(out, piece->token_nll_first, piece->token_nll, piece->token_nll_count));
-    return put_text(out, "}");
+    return json_put(out, "}");
 }
 
 static enum status put_window(const struct document_window *window, struct bytes *out) {
-    TRY(put_id(out, window->id, window->id_bytes));
-    TRY(put_version(out, window->version));
-    TRY(put_int(out, ",\"first\":", window->window.first));
-    TRY(put_int(out, ",\"scored\":", window->window.scored));
-    TRY(put_double(out, ",\"nll\":", window->window.nll));
-    return put_text(out, "}");
+    TRY(json_put_string(out, "{\"id\":", window->id, window->id_bytes));
+    TRY(json_put_count(out, ",\"version\":", window->version));
+    TRY(json_put_int(out, ",\"first\":", window->window.first));
+    TRY(json_put_int(out, ",\"scored\":", window->window.scored));
+    TRY(json_put_double(out, ",\"nll\":", window->window.nll));
+    return json_put(out, "}");
 }
 
 static enum status put_retraction(const struct retraction *retraction, struct bytes *out) {
-    TRY(put_id(out, retraction->id, retraction->id_bytes));
-    return put_text(out, ",\"retracted\":true}");
+    TRY(json_put_string(out, "{\"id\":", retraction->id, retraction->id_bytes));
+    return json_put(out, ",\"retracted\":true}");
 }
 
 // Half a line is no line.

@@ -6,49 +6,26 @@
 
 #    include "ops/base/json.h"
 #    include "pipeline/codec.h"
+#    include "pipeline/json_put.h"
 #    include "pipeline/kafka_consumer.h"
 #    include "pipeline/letter_json.h"
 
 #    include <inttypes.h>
-#    include <stdio.h>
 #    include <stdlib.h>
 #    include <string.h>
 
-static enum status put_text(struct bytes *out, const char *text) {
-    return bytes_put(out, text, strlen(text));
-}
-
-static enum status put_int(struct bytes *out, const char *before, int64_t value) {
-    char text[32];
-    TRY(put_text(out, before));
-    return bytes_put(out, text, (size_t)snprintf(text, sizeof text, "%" PRId64, value));
-}
-
-// before, then the string in quotes.
-static enum status put_string(struct bytes *out, const char *before, const char *string,
-                              size_t bytes) {
-    TRY(put_text(out, before));
-    TRY(bytes_room(out, 6 * bytes + 2));
-    out->data[out->count++] = '"';
-    out->count += json_escape(string, bytes, out->data + out->count);
-    out->data[out->count++] = '"';
-    return STATUS_OK;
-}
-
 static enum status put_record(const struct record *record, struct bytes *out) {
-    char version[32];
-    TRY(put_string(out, "{\"id\":", record->id, record->id_bytes));
-    snprintf(version, sizeof version, ",\"version\":%" PRIu64, record->version);
-    TRY(put_text(out, version));
-    TRY(put_int(out, ",\"first\":", record->first));
-    TRY(put_text(out,
+    TRY(json_put_string(out, "{\"id\":", record->id, record->id_bytes));
+    TRY(json_put_count(out, ",\"version\":", record->version));
+    TRY(json_put_int(out, ",\"first\":", record->first));
+    TRY(json_put(out,
                  record->last ? ",\"last\":true,\"tokens\":[" : ",\"last\":false,\"tokens\":["));
     for (int64_t i = 0; i < record->tokens; i++) {
-        TRY(put_int(out, i == 0 ? "" : ",", record->token[i]));
+        TRY(json_put_int(out, i == 0 ? "" : ",", record->token[i]));
     }
-    TRY(put_text(out, record->attributes_bytes > 0 ? "],\"attributes\":{" : "]"));
+    TRY(json_put(out, record->attributes_bytes > 0 ? "],\"attributes\":{" : "]"));
     TRY(bytes_put(out, record->attributes, record->attributes_bytes));
-    return put_text(out, record->attributes_bytes > 0 ? "}}" : "}");
+    return json_put(out, record->attributes_bytes > 0 ? "}}" : "}");
 }
 
 static enum status record_line(const struct kafka_message *message, struct bytes *out) {
@@ -114,8 +91,8 @@ static enum status json_line(const struct kafka_message *message, struct bytes *
 
 static enum status line_of(const struct kafka_message *message, struct bytes *out) {
     if (message->value == NULL) {
-        TRY(put_string(out, "{\"id\":", message->key, message->key_bytes));
-        return put_text(out, ",\"retracted\":true}");
+        TRY(json_put_string(out, "{\"id\":", message->key, message->key_bytes));
+        return json_put(out, ",\"retracted\":true}");
     }
     if (message->value_bytes > 0 && *(const char *)message->value == '{') {
         return json_line(message, out);
@@ -143,27 +120,27 @@ enum status message_json(const struct kafka_message *message, struct bytes *out)
 }
 
 static enum status put_place(const struct kafka_message *message, struct bytes *out) {
-    TRY(put_int(out, "{\"partition\":", message->partition));
-    TRY(put_int(out, ",\"offset\":", message->offset));
-    TRY(put_int(out, ",\"time_ms\":", message->time_ms));
+    TRY(json_put_int(out, "{\"partition\":", message->partition));
+    TRY(json_put_int(out, ",\"offset\":", message->offset));
+    TRY(json_put_int(out, ",\"time_ms\":", message->time_ms));
     if (message->source_time_ms >= 0) {
-        TRY(put_int(out, ",\"source_time_ms\":", message->source_time_ms));
+        TRY(json_put_int(out, ",\"source_time_ms\":", message->source_time_ms));
     }
-    if (message->key == NULL) return put_text(out, ",\"key\":null,\"value\":");
-    TRY(put_string(out, ",\"key\":", message->key, message->key_bytes));
-    return put_text(out, ",\"value\":");
+    if (message->key == NULL) return json_put(out, ",\"key\":null,\"value\":");
+    TRY(json_put_string(out, ",\"key\":", message->key, message->key_bytes));
+    return json_put(out, ",\"value\":");
 }
 
 enum status message_json_envelope(const struct kafka_message *message, struct bytes *out) {
     const size_t before = out->count;
     TRY(put_place(message, out));
     const enum status status =
-        message->value == NULL ? put_text(out, "null") : message_json(message, out);
+        message->value == NULL ? json_put(out, "null") : message_json(message, out);
     if (status != STATUS_OK) {
         out->count = before;
         return status;
     }
-    return put_text(out, "}");
+    return json_put(out, "}");
 }
 
 #endif

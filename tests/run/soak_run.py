@@ -72,6 +72,7 @@ class Soak(FailureTest):
         now = time.monotonic()
         if now >= self.next_look:
             self.next_look = now + 1.0
+            self.assertIsNone(job.poll(), job.log.read_text()[-4000:])
             self.lag = self.flow.records - sum(offset or 0 for offset in broker.offsets("longscan", "in", PARTITIONS))
             self.memory.append(resident(job.pid))
             self.lags.append(self.lag)
