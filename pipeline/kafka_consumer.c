@@ -25,8 +25,8 @@ static enum status open_client(struct kafka_consumer *consumer,
     // waits for this long (45 s by default, measured with 2.0.2).
     snprintf(session_ms, sizeof session_ms, "%" PRId64,
              settings->kafka.timeout_ms < 6000 ? settings->kafka.timeout_ms : 6000);
-    // Bounded queues: so much of records, and one fetch beyond it. librdkafka before 2.2 sleeps for
-    // up to a second once they are full, so each bound allows for a second's worth.
+    // Bounded queues, one a partition: so much of records, and one fetch beyond it. librdkafka before
+    // 2.2 sleeps for up to a second once one is full, so it holds more than a second's worth.
     const struct kafka_property ours[] = {
         {"client.id",                  "longscan",       false},
         {"group.id",                   group_id,         true },
@@ -36,7 +36,7 @@ static enum status open_client(struct kafka_consumer *consumer,
         {"auto.offset.reset",          "error",          true },
         {"isolation.level",            "read_committed", false},
         {"allow.auto.create.topics",   "false",          false},
-        {"queued.max.messages.kbytes", "32768",          false},
+        {"queued.max.messages.kbytes", "4096",           false}, // of a partition
         {"queued.min.messages",        "65536",          false},
         {"fetch.wait.max.ms",          "50",             false},
         {"socket.timeout.ms",          socket_ms,        false},
@@ -70,6 +70,7 @@ void kafka_consumer_close(struct kafka_consumer *consumer) {
     if (consumer == NULL) return;
     if (consumer->message != NULL) rd_kafka_message_destroy(consumer->message);
     if (consumer->results != NULL) rd_kafka_queue_destroy(consumer->results);
+    kafka_queues_close(consumer->queues);
     if (!kafka_client_close(&consumer->client)) return;
     free(consumer->partition);
     free(consumer);
@@ -245,7 +246,7 @@ enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout
     if (all_told(consumer)) return STATUS_END;
     TRY(kafka_consumer_watch(consumer));
     const int64_t start = clock_ms();
-    rd_kafka_message_t *polled = rd_kafka_consumer_poll(consumer->client.handle, timeout_ms);
+    rd_kafka_message_t *polled = kafka_queues_next(consumer->queues, timeout_ms);
     if (polled == NULL) return think_about_silence(consumer, clock_ms() - start);
     consumer->message = polled;
     if (polled->err != RD_KAFKA_RESP_ERR_NO_ERROR) return take_event(consumer, polled);

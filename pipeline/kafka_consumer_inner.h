@@ -4,6 +4,7 @@
 
 #include "pipeline/kafka_consumer.h"
 #include "pipeline/kafka_inner.h"
+#include "pipeline/kafka_queues.h"
 
 #include <stdatomic.h>
 
@@ -52,8 +53,9 @@ struct kafka_consumer {
     // Spent polling for nothing since the last record or partition end, while brokers answer.
     int64_t silent_ms;
     struct kafka_watch watch;
-    enum status failed;        // why no broker will keep another commit
-    rd_kafka_queue_t *results; // of commits
+    enum status failed;          // why no broker will keep another commit
+    rd_kafka_queue_t *results;   // of commits
+    struct kafka_queues *queues; // NULL: no partition is ours
 };
 
 // NULL: not ours.

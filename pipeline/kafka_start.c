@@ -130,5 +130,6 @@ enum status kafka_consumer_begin(struct kafka_consumer *consumer) {
         return FAIL(UNEXPECTED, "topic %s: cannot assign partitions: %s", consumer->client.topic,
                     rd_kafka_err2str(error));
     }
-    return STATUS_OK;
+    return kafka_queues_open(&consumer->client, consumer->group, consumer->groups,
+                             consumer->partitions, &consumer->queues);
 }

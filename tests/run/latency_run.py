@@ -43,10 +43,11 @@ class Latency(FailureTest):
     def latencies(self, arguments, send):
         """Of each document, by its id, in seconds; send(sender) sends them, and says how many."""
         self.broker.create("in", "out")
-        found = {}
+        found, self.partition = {}, {}
 
         def take(message):
             found[message["key"]] = (message["time_ms"] - message["source_time_ms"]) / 1000
+            self.partition[message["key"]] = message["partition"]
 
         job = self.start(*arguments, *self.broker.topic("in"), "--follow", "--job", f"follow-{time.monotonic_ns()}")
         results = Collector(self.broker, "out", take)
@@ -117,6 +118,33 @@ class Latency(FailureTest):
         long = found.pop("long")
         self.check("the long one", [long], step)
         return self.check(f"10 tokens beside {tokens}, {rate / 2:.0f} tokens/s", found.values(), step)
+
+    def test_behind_a_backlog(self):
+        self.best_of_three(self.behind_a_backlog)
+
+    def behind_a_backlog(self):
+        """A backlog of one partition holds the others back by the queues at most: eight steps and a record between
+        reader and leader, the same that wait for a plan, and two steps under way; not by all that was read ahead."""
+        arguments = self.arguments(self.model, "4k")
+        self.backlog = 4_000_000
+        rate, step = self.full_load(Flow(96, [200000], record_tokens=50000, bad_every=1 << 60), arguments)
+        tokens, size = 24_000_000, 2 * 2 * 4096
+        body = b"\x01\x00" * size
+
+        def send(sender):
+            for first in range(0, tokens, size):
+                sender.send(record("long", body, first=first, last=first + size >= tokens))
+            for short in range(40):
+                sender.send(record(f"short-{short}", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], last=True))
+                sender.process.stdin.flush()
+                time.sleep(0.1)
+            return 41
+
+        found = self.latencies(arguments, send)
+        others = [seconds for name, seconds in found.items() if self.partition[name] != self.partition["long"]]
+        self.check("the long one", [found["long"]], step)
+        self.check("in the same partition", [found[name] for name in found if self.partition[name] == self.partition["long"]], step)
+        return self.check(f"10 tokens in another partition than {tokens}", others, 12 * step)
 
 
 if __name__ == "__main__":
