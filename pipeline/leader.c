@@ -259,10 +259,15 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
         }
     }
     TRY_OUT(status, reader_open(source, &reading, &l.reader));
-    while (!done) {
-        TRY_OUT(status, turn(&l, &done));
+    while (!done && status == STATUS_OK) {
+        status = turn(&l, &done);
     }
-    TRY_OUT(status, stop_ranks(&l));
+    // A sink that a stop keeps from waiting any longer leaves results behind, but no rank.
+    if (status == STATUS_OK || status == STATUS_STOPPED) {
+        const enum status told = stop_ranks(&l);
+        if (told != STATUS_OK) status = told;
+    }
+    if (status != STATUS_OK) goto out;
     if (source->table->commit != NULL) TRY_OUT(status, note_cuts(&l));
     l.documents.counts.open = documents_open_count(&l.documents);
     tell_progress(&l, true);
