@@ -68,8 +68,8 @@ static enum status file_score(struct sink *base, const struct document_score *sc
 static enum status file_retract(struct sink *base, const struct retraction *retraction) {
     struct file_sink *sink = (struct file_sink *)base;
     struct output *output = NULL;
-    // What an older version left: lines before this version's, in a file, are no reader's concern.
-    if (retraction->windows_first > 0 || retraction->nll_first > retraction->nll_origin) {
+    // Lines before this version's, in a file, are no reader's concern.
+    if (retraction->older) {
         sink->handed++;
         return sink->failed;
     }

@@ -252,6 +252,53 @@ static void versions_take_back_what_they_do_not_replace(void **state) {
     free(sink);
 }
 
+static struct retraction retracted_by(struct documents *d, struct test_sink *sink, uint64_t version,
+                                      int64_t tokens) {
+    accept_version(d, "a", version, 0, tokens, true);
+    sink->retracted = (struct retraction){0};
+    sink->next_nll = 1;
+    run_ready(d, &sink->base, 1024);
+    return sink->retracted;
+}
+
+// What an older version left must be known however the newer ones look, and what is in one message
+// overwrites no pieces.
+static void nothing_of_an_older_version_stays(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    struct documents_settings settings = plain(false);
+    struct retraction left;
+    (void)state;
+    settings.tally = (struct tally_settings){.score_every = 100, .windows_apart = true};
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    left = retracted_by(&d, sink, 1, 950);
+    assert_int_equal(left.windows_end, 0);
+    accept_version(&d, "a", 2, 7, 10, false); // dead
+    left = retracted_by(&d, sink, 3, 250);    // what the first one left
+    assert_int_equal(left.windows_first, 250);
+    assert_int_equal(left.windows_end, 950);
+    left = retracted_by(&d, sink, 4, 1); // has no prediction and no window
+    assert_int_equal(left.windows_first, 0);
+    assert_int_equal(left.windows_end, 250);
+    documents_close(&d);
+
+    settings.tally = (struct tally_settings){.score_every = 1, .token_nll = true};
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    left = retracted_by(&d, sink, 1, 3 * ARRAY_INLINE_MOST);
+    left = retracted_by(&d, sink, 2, 2 * ARRAY_INLINE_MOST); // in pieces, over those of the first
+    assert_int_equal(left.windows_first, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(left.nll_first, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(left.nll_end, 3 * ARRAY_INLINE_MOST);
+    left = retracted_by(&d, sink, 3, 1000); // in one
+    assert_int_equal(left.windows_first, 0);
+    assert_int_equal(left.windows_end, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(left.nll_first, 1);
+    assert_int_equal(left.nll_end, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(sink->retractions, 4);
+    documents_close(&d);
+    free(sink);
+}
+
 // The run before was at offset 50 when it committed 10, the first record of what was open.
 static void tails_of_what_the_run_before_finished_are_no_gaps(void **state) {
     struct documents d;
@@ -323,6 +370,7 @@ int main(void) {
         cmocka_unit_test(faults_count_for_their_own_version),
         cmocka_unit_test(windows_that_are_out_are_taken_back),
         cmocka_unit_test(versions_take_back_what_they_do_not_replace),
+        cmocka_unit_test(nothing_of_an_older_version_stays),
         cmocka_unit_test(tails_of_what_the_run_before_finished_are_no_gaps),
         cmocka_unit_test(what_is_open_at_the_end_can_be_scored_as_it_is),
     };
