@@ -49,17 +49,34 @@ enum status closed_remember(struct closed *closed, const char *id, size_t id_byt
     return STATUS_OK;
 }
 
-struct closed_document *closed_find(const struct closed *closed, const char *id, size_t id_bytes) {
-    if (closed->bucket == NULL) return NULL;
-    int32_t at = *bucket_of(closed, id, id_bytes);
+// The next one of this id, from place `at` on.
+static int32_t next_of(const struct closed *closed, int32_t at, const char *id, size_t id_bytes) {
     for (; at >= 0; at = closed->document[at].next) {
-        struct closed_document *document = &closed->document[at];
-        if (document->revived) continue;
-        if (document->id_bytes == id_bytes && memcmp(document->id, id, id_bytes) == 0) {
-            return document;
-        }
+        const struct closed_document *document = &closed->document[at];
+        if (document->id_bytes == id_bytes && memcmp(document->id, id, id_bytes) == 0) break;
     }
-    return NULL;
+    return at;
+}
+
+static int32_t first_of(const struct closed *closed, const char *id, size_t id_bytes) {
+    if (closed->bucket == NULL) return -1;
+    return next_of(closed, *bucket_of(closed, id, id_bytes), id, id_bytes);
+}
+
+struct closed_document *closed_find(const struct closed *closed, const char *id, size_t id_bytes) {
+    int32_t at = first_of(closed, id, id_bytes);
+    while (at >= 0 && closed->document[at].revived) {
+        at = next_of(closed, closed->document[at].next, id, id_bytes);
+    }
+    return at < 0 ? NULL : &closed->document[at];
+}
+
+int64_t closed_length(const struct closed *closed, const char *id, size_t id_bytes) {
+    int32_t at = first_of(closed, id, id_bytes);
+    while (at >= 0 && closed->document[at].tokens == CLOSED_DEAD) {
+        at = next_of(closed, closed->document[at].next, id, id_bytes);
+    }
+    return at < 0 ? -1 : closed->document[at].tokens;
 }
 
 void closed_free(struct closed *closed) {

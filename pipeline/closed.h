@@ -33,4 +33,6 @@ enum status closed_remember(struct closed *closed, const char *id, size_t id_byt
                             uint64_t version, int64_t tokens);
 // The newest of this id, until the next call; NULL: not known (any more), or revived.
 struct closed_document *closed_find(const struct closed *closed, const char *id, size_t id_bytes);
+// Of the newest of this id that is not dead; -1: none is known (any more).
+int64_t closed_length(const struct closed *closed, const char *id, size_t id_bytes);
 void closed_free(struct closed *closed);

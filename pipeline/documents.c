@@ -153,7 +153,7 @@ enum status documents_accept(struct documents *d, const struct record *record) {
         return STATUS_OK;
     }
     partition->next_offset = record->offset + 1;
-    if (record->kind == RECORD_FAULT) return documents_fault(d, record);
+    if (record->kind == RECORD_FAULT) return documents_fault(d, partition, record);
     if (documents_swallow(d, partition, record)) return STATUS_OK;
     struct document *doc = documents_find(d, record);
     if (doc != NULL && record->version < doc->version) {

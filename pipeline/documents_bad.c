@@ -92,9 +92,9 @@ static enum status remember_dead(struct partition_state *partition, uint64_t ser
     return closed_remember(&partition->closed, id, id_bytes, version, CLOSED_DEAD);
 }
 
-enum status documents_bad_record(struct documents *d, struct document *doc,
-                                 const struct record *record, enum bad_reason reason,
-                                 const char *words) {
+static enum status tell_record(struct documents *d, const struct document *doc,
+                               const struct record *record, enum bad_reason reason,
+                               const char *words) {
     const int64_t lead = d->settings.bos >= 0 ? 1 : 0;
     const struct letter_facts facts = {.key = bad_reason_key(reason),
                                        .words = words,
@@ -107,15 +107,22 @@ enum status documents_bad_record(struct documents *d, struct document *doc,
                                        .found_first = record->first,
                                        .message = record->message,
                                        .message_bytes = record->message_bytes};
+    return tell(d, reason, &facts);
+}
+
+enum status documents_bad_record(struct documents *d, struct document *doc,
+                                 const struct record *record, enum bad_reason reason,
+                                 const char *words) {
     // Of a record that does not even say where it belongs, the document may yet come whole.
     const bool more = !record->last && (doc != NULL || record->first >= 0) &&
                       (record->serial != 0 || record->id_bytes > 0);
-    TRY(tell(d, reason, &facts));
+    TRY(tell_record(d, doc, record, reason, words));
     if (more) {
         struct partition_state *partition = NULL;
-        const uint64_t version = doc == NULL ? record->version : doc->version;
+        const bool older = doc != NULL && doc->version > record->version; // it may not say
         TRY(documents_partition(d, record->partition, &partition));
-        TRY(remember_dead(partition, record->serial, record->id, record->id_bytes, version));
+        TRY(remember_dead(partition, record->serial, record->id, record->id_bytes,
+                          older ? doc->version : record->version));
     }
     return doc == NULL ? STATUS_OK : documents_kill(d, doc);
 }
@@ -146,10 +153,26 @@ enum status documents_bad_nll(struct documents *d, struct document *doc) {
     return documents_kill(d, doc);
 }
 
-enum status documents_fault(struct documents *d, const struct record *record) {
+// Of a document that a newer version has replaced, or that is finished?
+static bool is_past(const struct partition_state *partition, const struct document *doc,
+                    const struct record *record) {
+    const struct closed_document *before =
+        closed_find(&partition->closed, record->id, record->id_bytes);
+    return (doc != NULL && record->version < doc->version) ||
+           (before != NULL && record->version <= before->version);
+}
+
+enum status documents_fault(struct documents *d, struct partition_state *partition,
+                            const struct record *record) {
     const bool named = record->serial != 0 || record->id_bytes > 0;
     struct document *doc = named ? documents_find(d, record) : NULL;
     const enum bad_reason reason = record->serial != 0 && record->last ? BAD_FILE : BAD_RECORD;
+    if (record->serial == 0 && named && record->first >= 0) { // only its tokens cannot be read
+        if (documents_swallow(d, partition, record)) return STATUS_OK;
+        if (is_past(partition, doc, record)) {
+            return tell_record(d, NULL, record, reason, record->fault);
+        }
+    }
     return documents_bad_record(d, doc, record, reason, record->fault);
 }
 

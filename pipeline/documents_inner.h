@@ -20,7 +20,8 @@ enum status documents_bad_record(struct documents *documents, struct document *d
                                  const char *words);
 enum status documents_bad_nll(struct documents *documents, struct document *document);
 // Of a RECORD_FAULT. Errors: NO_MEMORY.
-enum status documents_fault(struct documents *documents, const struct record *record);
+enum status documents_fault(struct documents *documents, struct partition_state *partition,
+                            const struct record *record);
 // Does it belong to a document that is dead? Then it is counted, and of no use.
 bool documents_swallow(struct documents *documents, struct partition_state *partition,
                        const struct record *record);

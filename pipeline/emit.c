@@ -17,24 +17,30 @@ static enum status emit_withdrawals(struct documents *d, struct sink *sink) {
     return STATUS_OK;
 }
 
-// An older version that was longer left windows and pieces behind the end of this one.
-static enum status retract_older(struct documents *d, const struct document *doc, int64_t tokens,
-                                 struct sink *sink) {
+// An older version that was longer left windows and pieces behind the end of this one. Its pieces
+// before that end stand too where this one's arrays are in its result, which comes behind this.
+static enum status retract_older(struct documents *d, const struct document *doc,
+                                 const struct document_score *score, struct sink *sink) {
     const struct tally_settings *settings = &d->settings.tally;
+    const bool windows = settings->score_every > 0;
+    const int64_t origin = d->settings.bos >= 0 ? 0 : 1;
     if (doc->serial != 0 || doc->version == 0) return STATUS_OK;
-    if (settings->score_every == 0 && !settings->token_nll) return STATUS_OK;
-    const struct closed_document *older =
-        closed_find(&documents_partition_with(d, doc)->closed, doc->id, doc->id_bytes);
-    if (older == NULL || older->tokens <= tokens) return STATUS_OK;
+    if (!windows && !settings->token_nll) return STATUS_OK;
+    const int64_t older =
+        closed_length(&documents_partition_with(d, doc)->closed, doc->id, doc->id_bytes);
+    if (older <= score->tokens) return STATUS_OK;
+    const int64_t end = score->scored > 0 ? score->tokens : 0;
+    const bool in_pieces = doc->tally.in_pieces;
     const struct retraction left = {
         .partition = doc->partition,
         .id = doc->id,
         .id_bytes = doc->id_bytes,
-        .windows_first = settings->score_every > 0 ? tokens : 0,
-        .windows_end = settings->score_every > 0 ? older->tokens : 0,
-        .nll_origin = d->settings.bos >= 0 ? 0 : 1,
-        .nll_first = settings->token_nll ? tokens : 0,
-        .nll_end = settings->token_nll ? older->tokens : 0,
+        .older = true,
+        .windows_first = windows && (in_pieces || settings->windows_apart) ? end : 0,
+        .windows_end = windows ? older : 0,
+        .nll_origin = origin,
+        .nll_first = settings->token_nll && in_pieces ? end : origin,
+        .nll_end = settings->token_nll ? older : origin,
     };
     TRY(sink->table->retract(sink, &left));
     d->handed_over++;
@@ -87,7 +93,7 @@ static enum status emit_score(struct documents *d, const struct document *doc, s
         .token_nll_count = token_nll ? (int64_t)tally->nll_count : 0,
         .truncated = doc->truncated,
     };
-    TRY(retract_older(d, doc, score.tokens, sink));
+    TRY(retract_older(d, doc, &score, sink));
     TRY(sink->table->score(sink, &score));
     d->handed_over++;
     d->counts.documents++;

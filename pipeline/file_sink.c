@@ -68,8 +68,8 @@ static enum status file_score(struct sink *base, const struct document_score *sc
 static enum status file_retract(struct sink *base, const struct retraction *retraction) {
     struct file_sink *sink = (struct file_sink *)base;
     struct output *output = NULL;
-    // What an older version left: lines before this version's, in a file, are no reader's concern.
-    if (retraction->windows_first > 0 || retraction->nll_first > retraction->nll_origin) {
+    // Lines before this version's, in a file, are no reader's concern.
+    if (retraction->older) {
         sink->handed++;
         return sink->failed;
     }
@@ -107,11 +107,17 @@ static enum status file_finish(struct sink *base, int32_t partition) {
     return finish(sink, place);
 }
 
-// Lines must not wait here while somebody waits for them: but what is packed from files, whose
-// source commits nothing, comes out the same only if it is cut in the same places.
-static enum status flush(struct file_sink *sink, struct output *output) {
-    if (output == NULL || (output->packer != NULL && sink->inputs != NULL)) return STATUS_OK;
+// Lines must not wait here while somebody waits for them: but a packed file is of no use before its
+// end, and comes out the same only if it is cut in the same places.
+static enum status flush(struct output *output) {
+    if (output == NULL || (output->packer != NULL && output->partial != NULL)) return STATUS_OK;
     return output_flush(output);
+}
+
+// What a stream's file has is lost if the job dies before the file has its name, so that none of it
+// may be committed before.
+static bool is_unsafe(const struct file_sink *sink) {
+    return sink->inputs == NULL && sink->output[0] != NULL && sink->output[0]->partial != NULL;
 }
 
 static enum status file_confirmed(struct sink *base, int64_t *count) {
@@ -120,11 +126,11 @@ static enum status file_confirmed(struct sink *base, int64_t *count) {
     for (int64_t i = sink->open_from; i < sink->names.count && sink->safe < sink->handed; i++) {
         begun = begun || sink->output[i] != NULL;
         if (!begun) sink->open_from = i + 1;
-        if (sink->failed == STATUS_OK) sink->failed = flush(sink, sink->output[i]);
+        if (sink->failed == STATUS_OK) sink->failed = flush(sink->output[i]);
     }
     if (sink->failed == STATUS_OK) sink->failed = output_batch_settle(&sink->batch, sink->replace);
     if (sink->failed == STATUS_OK) sink->safe = sink->handed;
-    *count = sink->safe;
+    *count = is_unsafe(sink) ? 0 : sink->safe;
     return sink->failed;
 }
 

@@ -234,6 +234,9 @@ bool jsonl_parse(struct jsonl *jsonl, char *line, size_t bytes, struct jsonl_doc
     if (seen.id_bytes > ID_BYTES_MOST) {
         return refuse(jsonl, "its id is longer than %d bytes", ID_BYTES_MOST);
     }
+    if (seen.id_bytes > 0 && memchr(seen.id, '\0', seen.id_bytes) != NULL) {
+        return refuse(jsonl, "its id has a NUL inside"); // in protobuf it would pass for another
+    }
     if (seen.text != NULL) {
         seen.text_bytes = json_unescape(seen.text, seen.text_bytes, seen.text);
     }

@@ -20,6 +20,12 @@ static bool is_blob(const char *blob) {
     return bytes <= KAFKA_BLOB_MOST;
 }
 
+// Somebody must have commits to make for a failed one to be tried again: a pause in that does not
+// count against the time-out.
+static bool paused(const struct kafka_consumer *consumer, const struct kafka_commit *commit) {
+    return commit->failing && clock_ms() - commit->tried_ms >= consumer->client.timeout_ms / 2;
+}
+
 static enum status send_commit(struct kafka_consumer *consumer, struct kafka_partition *partition) {
     struct kafka_commit *commit = &partition->commit;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
@@ -43,8 +49,8 @@ static enum status send_commit(struct kafka_consumer *consumer, struct kafka_par
                     consumer->client.brokers, commit->wanted, consumer->client.topic,
                     partition->index, rd_kafka_err2str(error));
     }
+    if (!commit->failing || paused(consumer, commit)) commit->since_ms = clock_ms();
     commit->tried_ms = clock_ms();
-    if (!commit->failing) commit->since_ms = commit->tried_ms;
     commit->sent = commit->wanted;
     commit->in_flight = true;
     return STATUS_OK;
@@ -125,7 +131,7 @@ static enum status push(struct kafka_consumer *consumer, bool *waiting) {
     for (int32_t i = 0; i < consumer->partitions; i++) {
         struct kafka_partition *partition = &consumer->partition[i];
         struct kafka_commit *commit = &partition->commit;
-        if ((commit->in_flight || commit->failing) &&
+        if ((commit->in_flight || (commit->failing && !paused(consumer, commit))) &&
             clock_ms() - commit->since_ms >= consumer->client.timeout_ms) {
             return kafka_client_unreachable(&consumer->client, "commit offsets",
                                             "no broker took them");

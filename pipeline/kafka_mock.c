@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#define OFFSET_COMMIT 8 // the request's number in Kafka's protocol
+
 struct kafka_mock {
     rd_kafka_t *handle;
     rd_kafka_mock_cluster_t *cluster;
@@ -59,6 +61,11 @@ enum status kafka_mock_set_down(struct kafka_mock *mock, bool down) {
         return FAIL(UNEXPECTED, "broker: %s", rd_kafka_err2str(error));
     }
     return STATUS_OK;
+}
+
+void kafka_mock_fail_commit(struct kafka_mock *mock) {
+    rd_kafka_mock_push_request_errors(mock->cluster, OFFSET_COMMIT, 1,
+                                      RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS);
 }
 
 void kafka_mock_close(struct kafka_mock *mock) {

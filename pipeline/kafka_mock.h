@@ -14,4 +14,6 @@ const char *kafka_mock_address(const struct kafka_mock *mock); // host:port of 1
 enum status kafka_mock_topic(struct kafka_mock *mock, const char *topic, int32_t partitions);
 // The broker refuses connections from now on, or takes them again.
 enum status kafka_mock_set_down(struct kafka_mock *mock, bool down);
+// The next offset commit is refused with an error that may pass.
+void kafka_mock_fail_commit(struct kafka_mock *mock);
 void kafka_mock_close(struct kafka_mock *mock); // accepts NULL

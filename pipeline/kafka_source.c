@@ -92,9 +92,10 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
         document.id_bytes = message->key == NULL ? 0 : message->key_bytes;
     }
     if (document.id_bytes == 0 || document.id_bytes > ID_BYTES_MOST ||
-        !utf8_valid(document.id, document.id_bytes)) {
-        return make_fault(source, message, "its id (or key) is not 1 to 1024 bytes of UTF-8",
-                          record);
+        !utf8_valid(document.id, document.id_bytes) ||
+        memchr(document.id, '\0', document.id_bytes) != NULL) {
+        return make_fault(source, message,
+                          "its id (or key) is not 1 to 1024 bytes of UTF-8 without a NUL", record);
     }
     memcpy(source->id, document.id, document.id_bytes); // the key goes with its message
     document.id = source->id;

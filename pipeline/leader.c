@@ -76,6 +76,21 @@ static enum status take_in(struct leader *l, int32_t timeout_ms, bool *busy) {
     return STATUS_OK;
 }
 
+// The place for a partition's next cut: of those that wait the first stays, and one more, so that a
+// sink that confirms nothing before its end lets no list grow.
+static enum status cut_of(struct leader *l, int32_t partition, struct pending_cut **cut) {
+    bool waits = false;
+    for (size_t i = 0; i < l->cut_count; i++) {
+        if (l->cuts[i].partition != partition) continue;
+        *cut = &l->cuts[i];
+        if (waits) return STATUS_OK;
+        waits = true;
+    }
+    TRY(room_for((void **)&l->cuts, &l->cut_room, l->cut_count + 1, sizeof *l->cuts));
+    *cut = &l->cuts[l->cut_count++];
+    return STATUS_OK;
+}
+
 // Note what could be committed now; it is once the results before it are safe.
 static enum status note_cuts(struct leader *l) {
     for (size_t i = l->documents.partition_turn; i < l->documents.partition_count; i++) {
@@ -86,12 +101,13 @@ static enum status note_cuts(struct leader *l) {
         const int64_t settled = partition->settled_offset;
         const int64_t taken_in =
             partition->next_offset > settled ? partition->next_offset : settled;
-        TRY(room_for((void **)&l->cuts, &l->cut_room, l->cut_count + 1, sizeof *l->cuts));
-        l->cuts[l->cut_count++] = (struct pending_cut){.partition = partition->index,
-                                                       .offset = offset,
-                                                       .taken_in = taken_in,
-                                                       .results = l->documents.handed_over,
-                                                       .letters = l->letters_handed_over};
+        struct pending_cut *cut = NULL;
+        TRY(cut_of(l, partition->index, &cut));
+        *cut = (struct pending_cut){.partition = partition->index,
+                                    .offset = offset,
+                                    .taken_in = taken_in,
+                                    .results = l->documents.handed_over,
+                                    .letters = l->letters_handed_over};
         partition->committed_offset = offset;
     }
     return STATUS_OK;
@@ -262,10 +278,15 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
         }
     }
     TRY_OUT(status, reader_open(source, &reading, &l.reader));
-    while (!done) {
-        TRY_OUT(status, turn(&l, &done));
+    while (!done && status == STATUS_OK) {
+        status = turn(&l, &done);
     }
-    TRY_OUT(status, stop_ranks(&l));
+    // A sink that a stop keeps from waiting any longer leaves results behind, but no rank.
+    if (status == STATUS_OK || status == STATUS_STOPPED) {
+        const enum status told = stop_ranks(&l);
+        if (told != STATUS_OK) status = told;
+    }
+    if (status != STATUS_OK) goto out;
     if (source->table->commit != NULL) TRY_OUT(status, note_cuts(&l));
     l.documents.counts.open = documents_open_count(&l.documents);
     tell_progress(&l, true);

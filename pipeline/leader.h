@@ -37,7 +37,8 @@ struct leader_counts {
 // Until the source has ended, everything is answered, handed to the sink and committed; then tells
 // all ranks to stop. A stop that comm hears of ends the input: no new step, what is done is
 // committed. Borrows all but the sinks, which it closes; letters may be NULL.
-// Errors: STOPPED (after the same), the source's, the sinks', PEER.
+// Errors: STOPPED (after the same, or at once where a sink waited for its broker: what it had not
+// confirmed is not committed), the source's, the sinks', PEER.
 enum status leader_run(const struct leader_settings *settings, struct comm *comm,
                        struct source *source, struct sink *sink, struct sink *letters,
                        struct leader_counts *counts);

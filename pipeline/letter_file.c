@@ -8,7 +8,7 @@
 struct letter_file {
     struct sink base;
     struct output *output;
-    int64_t handed, safe; // letters
+    int64_t handed, written; // letters
 };
 
 static enum status file_letter(struct sink *base, const struct dead_letter *letter) {
@@ -21,8 +21,10 @@ static enum status file_letter(struct sink *base, const struct dead_letter *lett
 
 static enum status file_confirmed(struct sink *base, int64_t *count) {
     struct letter_file *file = (struct letter_file *)base;
-    if (file->safe < file->handed) TRY(output_flush(file->output));
-    *count = file->safe = file->handed;
+    if (file->written < file->handed) TRY(output_flush(file->output));
+    file->written = file->handed;
+    // A file is lost if the job dies before it has its name.
+    *count = file->output->partial != NULL ? 0 : file->written;
     return STATUS_OK;
 }
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #define POLL_MS 100 // how long a stop may go unseen while the source has nothing
+// Bytes of messages kept with records, which may have no tokens that would count.
+#define MESSAGES_MOST ((size_t)16 * 1024 * 1024)
 
 struct queued {
     struct record *record;
@@ -21,6 +23,7 @@ struct reader {
     pthread_cond_t changed;
     struct queued *first, *last;
     int64_t tokens, records;
+    size_t message_bytes;
     bool stop;
     enum status status; // END or an error: nothing more comes
     bool at_once;       // nor does what is queued
@@ -28,7 +31,8 @@ struct reader {
 
 static bool full(const struct reader *reader) {
     return reader->records > 0 && (reader->tokens >= reader->settings.tokens_most ||
-                                   reader->records >= reader->settings.records_most);
+                                   reader->records >= reader->settings.records_most ||
+                                   reader->message_bytes >= MESSAGES_MOST);
 }
 
 static struct timespec deadline_after(int32_t timeout_ms) {
@@ -80,6 +84,7 @@ static enum status put(struct reader *reader, struct record *record) {
     }
     reader->last = entry;
     reader->tokens += record->tokens;
+    reader->message_bytes += record->message_bytes;
     reader->records++;
     pthread_cond_broadcast(&reader->changed);
     pthread_mutex_unlock(&reader->lock);
@@ -142,6 +147,7 @@ enum status reader_next(struct reader *reader, int32_t timeout_ms, struct record
         if (reader->first == NULL) reader->last = NULL;
         *record = entry->record;
         reader->tokens -= entry->record->tokens;
+        reader->message_bytes -= entry->record->message_bytes;
         reader->records--;
         free(entry);
         pthread_cond_broadcast(&reader->changed);

@@ -5,7 +5,8 @@
 
 struct reader;
 
-// At most this much waits in the queue; a single larger record still passes.
+// At most this much waits in the queue, and 16 MiB of messages kept with records; a single larger
+// record still passes.
 struct reader_settings {
     int64_t tokens_most, records_most;
 };

@@ -107,6 +107,7 @@ struct retraction {
     int32_t partition;
     const char *id;
     size_t id_bytes;
+    bool older; // it was of an older version, and this one's result comes next
     int64_t windows_first, windows_end;
     int64_t nll_origin, nll_first, nll_end;
 };

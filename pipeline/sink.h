@@ -17,7 +17,7 @@ struct sink_table {
     enum status (*letter)(struct sink *sink, const struct dead_letter *letter);
     // Nothing more comes for this partition: a file is complete and is renamed into place.
     enum status (*finish)(struct sink *sink, int32_t partition);
-    // How many of the calls above, counted from the start, are safe for good.
+    // How many of the calls above, counted from the start, are safe for good: also if the job dies.
     enum status (*confirmed)(struct sink *sink, int64_t *count);
     // complete: all went well. Waits (with a deadline) until everything is confirmed; otherwise
     // leaves no file under its final name. Errors: IO, BROKER.

@@ -134,6 +134,62 @@ static void faults_with_a_head_kill_and_noise_does_not(void **state) {
     free(sink);
 }
 
+static void accept_fault(struct documents *d, const char *id, uint64_t version, bool last) {
+    struct record *fault = NULL;
+    assert_int_equal(record_make_fault(id, strlen(id), "width", &fault), STATUS_OK);
+    fault->version = version;
+    fault->first = 10;
+    fault->last = last;
+    assert_int_equal(documents_accept(d, fault), STATUS_OK);
+    record_free(fault);
+}
+
+static void accept_version(struct documents *d, const char *id, uint64_t version, int64_t first,
+                           int64_t tokens, bool last) {
+    struct record *record = record_of(id, first, tokens, last);
+    record->version = version;
+    assert_int_equal(documents_accept(d, record), STATUS_OK);
+    record_free(record);
+}
+
+// A record that cannot be used says which version it is of, and is judged like those that can be.
+static void faults_count_for_their_own_version(void **state) {
+    struct documents d;
+    struct letter_box box;
+    struct test_sink *sink = sink_open();
+    (void)state;
+    open_with_letters(&d, plain(false), &box);
+    accept_version(&d, "a", 2, 0, 10, false);
+    accept_fault(&d, "a", 1, false); // of a version that is replaced: no harm to the newer one
+    accept_version(&d, "a", 2, 10, 10, true);
+    run_ready(&d, &sink->base, 1024);
+    assert_int_equal(sink->count, 1);
+    accept_fault(&d, "a", 1, false);
+    accept_version(&d, "a", 2, 0, 10, false); // still known as finished
+    accept_version(&d, "a", 2, 10, 10, true);
+    run_ready(&d, &sink->base, 1024);
+    assert_int_equal(sink->count, 1);
+    assert_int_equal(d.counts.duplicates, 2);
+    assert_int_equal(d.entries, 0);
+    assert_int_equal(read_letters(&d, &box), 2);
+
+    accept_version(&d, "b", 1, 0, 10, false);
+    accept_fault(&d, "b", 2, false); // a newer version replaces, though it is bad
+    accept_version(&d, "b", 2, 20, 10, false);
+    accept_version(&d, "b", 1, 10, 10, true);
+    assert_int_equal(d.counts.swallowed, 2);
+    assert_int_equal(d.entries, 0);
+    assert_int_equal(read_letters(&d, &box), 1);
+
+    accept_fault(&d, "b", 2, true); // the rest of the dead: swallowed, and its end
+    assert_int_equal(read_letters(&d, &box), 0);
+    accept_version(&d, "b", 2, 0, 10, true);
+    run_ready(&d, &sink->base, 1024);
+    assert_int_equal(sink->count, 2);
+    documents_close(&d);
+    free(sink);
+}
+
 static void windows_that_are_out_are_taken_back(void **state) {
     struct documents d;
     struct letter_box box;
@@ -192,6 +248,53 @@ static void versions_take_back_what_they_do_not_replace(void **state) {
     assert_int_equal(sink->retractions, 2);
     assert_int_equal(sink->retracted.windows_first, 250);
     assert_int_equal(sink->retracted.windows_end, 950);
+    documents_close(&d);
+    free(sink);
+}
+
+static struct retraction retracted_by(struct documents *d, struct test_sink *sink, uint64_t version,
+                                      int64_t tokens) {
+    accept_version(d, "a", version, 0, tokens, true);
+    sink->retracted = (struct retraction){0};
+    sink->next_nll = 1;
+    run_ready(d, &sink->base, 1024);
+    return sink->retracted;
+}
+
+// What an older version left must be known however the newer ones look, and what is in one message
+// overwrites no pieces.
+static void nothing_of_an_older_version_stays(void **state) {
+    struct documents d;
+    struct test_sink *sink = sink_open();
+    struct documents_settings settings = plain(false);
+    struct retraction left;
+    (void)state;
+    settings.tally = (struct tally_settings){.score_every = 100, .windows_apart = true};
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    left = retracted_by(&d, sink, 1, 950);
+    assert_int_equal(left.windows_end, 0);
+    accept_version(&d, "a", 2, 7, 10, false); // dead
+    left = retracted_by(&d, sink, 3, 250);    // what the first one left
+    assert_int_equal(left.windows_first, 250);
+    assert_int_equal(left.windows_end, 950);
+    left = retracted_by(&d, sink, 4, 1); // has no prediction and no window
+    assert_int_equal(left.windows_first, 0);
+    assert_int_equal(left.windows_end, 250);
+    documents_close(&d);
+
+    settings.tally = (struct tally_settings){.score_every = 1, .token_nll = true};
+    assert_int_equal(documents_open(&d, &settings), STATUS_OK);
+    left = retracted_by(&d, sink, 1, 3 * ARRAY_INLINE_MOST);
+    left = retracted_by(&d, sink, 2, 2 * ARRAY_INLINE_MOST); // in pieces, over those of the first
+    assert_int_equal(left.windows_first, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(left.nll_first, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(left.nll_end, 3 * ARRAY_INLINE_MOST);
+    left = retracted_by(&d, sink, 3, 1000); // in one
+    assert_int_equal(left.windows_first, 0);
+    assert_int_equal(left.windows_end, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(left.nll_first, 1);
+    assert_int_equal(left.nll_end, 2 * ARRAY_INLINE_MOST);
+    assert_int_equal(sink->retractions, 4);
     documents_close(&d);
     free(sink);
 }
@@ -264,8 +367,10 @@ int main(void) {
         cmocka_unit_test(letters_say_what_where_and_why),
         cmocka_unit_test(the_rest_of_a_dead_document_is_swallowed),
         cmocka_unit_test(faults_with_a_head_kill_and_noise_does_not),
+        cmocka_unit_test(faults_count_for_their_own_version),
         cmocka_unit_test(windows_that_are_out_are_taken_back),
         cmocka_unit_test(versions_take_back_what_they_do_not_replace),
+        cmocka_unit_test(nothing_of_an_older_version_stays),
         cmocka_unit_test(tails_of_what_the_run_before_finished_are_no_gaps),
         cmocka_unit_test(what_is_open_at_the_end_can_be_scored_as_it_is),
     };

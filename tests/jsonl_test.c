@@ -126,6 +126,7 @@ static void wrong_lines(void **state) {
         {"",                                             "not a JSON object"              },
         {"[]",                                           "not a JSON object"              },
         {"null",                                         "not a JSON object"              },
+        {"{\"id\":\"a\\u0000\",\"text\":\"b\"}",         "a NUL inside"                   },
         {"{\"id\":\"a\",\"text\":\"b\"",                 "not a JSON object"              },
         {"{\"id\":\"a\",\"text\":\"b\"}}",               "more after the end"             },
         {"{\"id\":\"a\",\"text\":\"b\"}{}",              "more after the end"             },

@@ -86,6 +86,7 @@ static void json_lines_become_documents(void **state) {
     publish_raw(world, "lines", "k", "{\"id\":\"a\",\"text\":\"h\\n\",\"lang\":\"en\"}");
     publish_raw(world, "lines", "key", "{\"tokens\":[5,6,7]}");
     publish_raw(world, "lines", "k", "{\"text\":");
+    publish_raw(world, "lines", "k", "{\"id\":\"a\\u0000b\",\"text\":\"c\"}"); // would pass for a
     struct source *source = open_form(world, "lines", KAFKA_FORM_JSONL, tokenizer);
     struct record *record = next(source);
     assert_int_equal(record->tokens, 2);
@@ -103,6 +104,48 @@ static void json_lines_become_documents(void **state) {
     record = next(source);
     assert_int_equal(record->kind, RECORD_FAULT);
     record_free(record);
+    record = next(source);
+    assert_int_equal(record->kind, RECORD_FAULT);
+    assert_string_equal(record->fault, "its id has a NUL inside");
+    record_free(record);
+    assert_int_equal(source->table->close(source), STATUS_OK);
+    tokenizer->close(tokenizer);
+}
+
+// A key may hold anything, and is the id of text.
+static void keys_that_are_no_ids_are_faults(void **state) {
+    struct world *world = *state;
+    struct tokenizer *tokenizer = NULL;
+    struct kafka_producer *producer = NULL;
+    char long_key[ID_BYTES_MOST + 1];
+    memset(long_key, 'a', sizeof long_key);
+    const struct kafka_outgoing messages[] = {
+        {.key = NULL,     .key_bytes = 0              },
+        {.key = "",       .key_bytes = 0              },
+        {.key = "a\0b",   .key_bytes = 3              },
+        {.key = "\xff",   .key_bytes = 1              },
+        {.key = long_key, .key_bytes = sizeof long_key},
+    };
+    const int count = sizeof messages / sizeof messages[0];
+    assert_int_equal(byte_tokenizer_open(&tokenizer), STATUS_OK);
+    assert_int_equal(kafka_mock_topic(world->mock, "keys", 1), STATUS_OK);
+    const struct kafka_settings settings = settings_for(world, "keys");
+    assert_int_equal(kafka_producer_open(&settings, &producer), STATUS_OK);
+    for (int i = 0; i < count; i++) {
+        struct kafka_outgoing message = messages[i];
+        message.value = "text";
+        message.value_bytes = 4;
+        message.source_time_ms = -1;
+        assert_int_equal(kafka_producer_send(producer, &message), STATUS_OK);
+    }
+    assert_int_equal(kafka_producer_flush(producer), STATUS_OK);
+    kafka_producer_close(producer);
+    struct source *source = open_form(world, "keys", KAFKA_FORM_TEXT, tokenizer);
+    for (int i = 0; i < count; i++) {
+        struct record *record = next(source);
+        assert_int_equal(record->kind, RECORD_FAULT);
+        record_free(record);
+    }
     assert_int_equal(source->table->close(source), STATUS_OK);
     tokenizer->close(tokenizer);
 }
@@ -205,6 +248,7 @@ int main(void) {
         cmocka_unit_test(faults_keep_their_place),
         cmocka_unit_test(text_becomes_documents),
         cmocka_unit_test(json_lines_become_documents),
+        cmocka_unit_test(keys_that_are_no_ids_are_faults),
         cmocka_unit_test(results_come_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

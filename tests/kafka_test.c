@@ -314,6 +314,36 @@ static void a_lost_broker_is_seen_without_reading(void **state) {
     assert_int_equal(source->table->close(source), STATUS_BROKER);
 }
 
+// A commit that failed while nothing else happened is tried again with the next one, however late.
+static void a_commit_that_failed_long_ago_is_tried_again(void **state) {
+    struct world *world = *state;
+    const struct kafka_source_settings settings = {
+        .consumer = {.kafka = {.brokers = world->address, .topic = "quiet", .timeout_ms = 3000},
+                     .group_id = "quiet",
+                     .groups = 1,
+                     .follow = true}
+    };
+    struct source *source = NULL;
+    struct record *record = NULL;
+    assert_int_equal(kafka_mock_set_down(world->mock, false), STATUS_OK);
+    assert_int_equal(kafka_mock_topic(world->mock, "quiet", 1), STATUS_OK);
+    publish_documents(world, "quiet", 5);
+    assert_int_equal(kafka_source_open(&settings, &source), STATUS_OK);
+    kafka_mock_fail_commit(world->mock);
+    assert_int_equal(source->table->commit(source, 0, 1, ""), STATUS_OK);
+    for (int64_t start = clock_ms(); clock_ms() - start < 1000;) {
+        if (source->table->next(source, 50, &record) == STATUS_OK) record_free(record);
+    }
+    // Sees that it failed, and tries again at once, which fails too.
+    kafka_mock_fail_commit(world->mock);
+    assert_int_equal(source->table->commit(source, 0, 2, ""), STATUS_OK);
+    for (int64_t start = clock_ms(); clock_ms() - start < 3500;) {
+        if (source->table->next(source, 50, &record) == STATUS_OK) record_free(record);
+    }
+    assert_int_equal(source->table->commit(source, 0, 3, ""), STATUS_OK);
+    assert_int_equal(source->table->close(source), STATUS_OK);
+}
+
 static bool always(void) {
     return true;
 }
@@ -341,6 +371,7 @@ int main(void) {
         cmocka_unit_test(waiting_can_be_stopped),
         cmocka_unit_test(broker_that_stays_away_ends_the_job), // it leaves the broker down
         cmocka_unit_test(a_lost_broker_is_seen_without_reading),
+        cmocka_unit_test(a_commit_that_failed_long_ago_is_tried_again),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

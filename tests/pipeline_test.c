@@ -246,6 +246,39 @@ static void a_stop_finishes_what_is_begun(void **state) {
     free_flow(flow);
 }
 
+// A sink that waits for its broker when a stop comes waits no longer. The ranks end all the same.
+static void a_stop_while_the_sink_waits_ends_all_ranks(void **state) {
+    const struct trial trial = {
+        .ranks = 3,
+        .links = {.delay_us = 50, .seed = 7},
+        .model = "toy:layers=2,layer_bytes=4096",
+        .step_tokens = 1024,
+        .backend_delay_us = 1000,
+        .documents = 30,
+        .open_most = 8,
+        .length_most = 20000,
+        .record_most = 4000,
+        .seed = 10,
+        .sink_room = 10
+    };
+    struct flow *flow = malloc(sizeof *flow);
+    struct catch *caught = malloc(sizeof *caught);
+    struct rank_run runs[RANKS_MOST];
+    (void)state;
+    make_flow(&trial, flow);
+    struct pipeline_settings settings = settings_of(&trial, "/tmp");
+    run_trial(&trial, &settings, flow, caught, runs);
+    assert_int_equal(runs[0].status, STATUS_STOPPED);
+    assert_int_equal(runs[0].exit_code, 143);
+    for (int32_t r = 1; r < trial.ranks; r++) {
+        assert_int_equal(runs[r].status, STATUS_OK);
+    }
+    assert_true(caught->closed && !caught->complete);
+    assert_int_equal(flow->too_early, 0);
+    free(caught);
+    free_flow(flow);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_of_ranks_gives_the_same),
@@ -258,6 +291,7 @@ int main(void) {
         cmocka_unit_test(a_lost_rank_ends_all_others_with_142),
         cmocka_unit_test(a_step_that_fails_halfway_ends_all_ranks),
         cmocka_unit_test(a_stop_finishes_what_is_begun),
+        cmocka_unit_test(a_stop_while_the_sink_waits_ends_all_ranks),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);

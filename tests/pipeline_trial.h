@@ -53,6 +53,8 @@ struct catch { // what came out
     double nll[DOCUMENTS_MOST];
     int64_t scored[DOCUMENTS_MOST];
     int64_t count;
+    int64_t
+        room; // results after which it gives up, as one whose broker is away when a stop comes; 0: never
     bool closed, complete;
 };
 
@@ -166,6 +168,7 @@ static const struct source_table flow_table = {.name = "flow",
 static inline enum status catch_score(struct sink *base, const struct document_score *score) {
     struct catch *caught = (struct catch *)base;
     char id[16] = "";
+    if (caught->room > 0 && caught->count == caught->room) return STATUS_STOPPED;
     memcpy(id, score->id, score->id_bytes);
     const int i = (int)strtol(id, NULL, 10);
     caught->scores[i]++;
@@ -214,6 +217,7 @@ struct trial {
     uint64_t seed;
     int32_t lost_rank;       // dies in the middle of it; 0: none
     int32_t bad_rank;        // its model fails in the middle of a step; 0: none
+    int64_t sink_room;       // see struct catch
     const struct liar *liar; // a rank that is not to be trusted; NULL: none
 };
 
@@ -344,7 +348,7 @@ static inline void check_scores(const struct flow *flow, const struct catch *cau
 static inline void run_trial(const struct trial *trial, struct pipeline_settings *settings,
                              struct flow *flow, struct catch *caught, struct rank_run *runs) {
     struct link *links[RANKS_MOST];
-    *caught = (struct catch){.base = {&catch_table}};
+    *caught = (struct catch){.base = {&catch_table}, .room = trial->sink_room};
     flow->caught = caught;
     assert_int_equal(loopback_links_open(trial->ranks, &trial->links, links), STATUS_OK);
     alarm(240);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -16,6 +17,7 @@
 struct spring { // records of `tokens` tokens, `most` of them, and then `end`
     struct source base;
     int64_t tokens, most;
+    size_t message_bytes; // that come with each
     enum status end;
     enum status tended; // what tending says from the third time on
     atomic_long given, tends;
@@ -27,6 +29,11 @@ static enum status spring_next(struct source *base, int32_t timeout_ms, struct r
     if (atomic_load(&spring->given) == spring->most) return spring->end;
     TRY(record_make(RECORD_TOKENS, "a", 1, "", 0, spring->tokens, record));
     (*record)->offset = atomic_fetch_add(&spring->given, 1);
+    if (spring->message_bytes == 0) return STATUS_OK;
+    char *message = calloc(1, spring->message_bytes);
+    assert_non_null(message);
+    TRY(record_keep(*record, message, spring->message_bytes));
+    free(message);
     return STATUS_OK;
 }
 
@@ -87,6 +94,18 @@ static void what_waits_is_bounded(void **state) {
     expect_bound(100, 1000, 4096, 10);
     expect_bound(0, 1000, 25, 25);   // records without tokens are bounded too
     expect_bound(5000, 1000, 25, 1); // a single larger one still passes
+}
+
+// Messages kept for dead letters take room, with or without tokens in them.
+static void kept_messages_are_bounded(void **state) {
+    struct spring spring = {.most = 1 << 20, .message_bytes = 1 << 20, .end = STATUS_END};
+    struct reader *reader = open_reader(&spring, 1000, 4096);
+    (void)state;
+    assert_int_equal(given_unasked(&spring), 16);
+    take(reader, 0);
+    take(reader, 1);
+    assert_int_equal(given_unasked(&spring), 18);
+    reader_close(reader);
 }
 
 static void the_end_comes_after_the_last(void **state) {
@@ -167,6 +186,7 @@ static void nothing_there_is_said_in_time(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_waits_is_bounded),
+        cmocka_unit_test(kept_messages_are_bounded),
         cmocka_unit_test(the_end_comes_after_the_last),
         cmocka_unit_test(a_stop_leaves_what_is_queued),
         cmocka_unit_test(a_full_queue_is_tended),

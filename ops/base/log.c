@@ -54,6 +54,17 @@ static void escape(const char *text, char *out, size_t out_bytes) {
     out[at] = '\0';
 }
 
+// Ids and paths are whatever came in: a terminal is not to obey them, nor one line to look like two.
+static void tame(char *text) {
+    unsigned char before = 0;
+    for (; *text != '\0'; text++) {
+        const unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c == 0x7f) *text = '?';
+        if (before == 0xc2 && c >= 0x80 && c < 0xa0) text[-1] = text[0] = '?'; // U+0080 to U+009F
+        before = c;
+    }
+}
+
 static const char *place_of(const char *file) {
     static const char *const tops[] = {"/ops/", "/pipeline/", "/src/", "/cuda/", "/tests/"};
     for (size_t i = 0; i < sizeof tops / sizeof tops[0]; i++) {
@@ -90,6 +101,7 @@ void log_write(enum log_level level, const char *file, int line, const char *for
                 stamp, now.tv_nsec / 1000000, names[level], (int)thread_rank, place_of(file), line,
                 safe);
     } else {
+        tame(text);
         if (thread_rank >= 0) snprintf(rank, sizeof rank, " [%d]", (int)thread_rank);
         if (log_most < LOG_DEBUG) {
             fprintf(stderr, "%s %s%s %s\n", stamp + 11, names[level], rank, text);

@@ -78,6 +78,22 @@ class Bad(FailureTest):
         self.assertEqual([json.loads(line)["id"] for line in lines(path)], ["gap"])
         self.assertEqual(len(lines(self.output)), 1)
 
+    def test_a_kill_loses_nothing_that_went_into_files(self):
+        """Files that are not complete begin anew, so what lies in them is read again."""
+        self.send(record("gap", [4], first=3, last=True), GOOD)
+        path = self.folder / "letters.jsonl"
+        arguments = ["score", "--model", self.model, *self.broker.topic(self.topics[0]), "--output", self.output,
+                     "--dead-letters", path, "--max-bad", "100%", "--commit-interval", "50ms", "--no-progress"]
+        job = self.start(*arguments, "--follow")
+        partials = [self.folder / f"{file.name}.partial" for file in (path, self.output)]
+        wait_until(lambda: all(file.exists() and file.stat().st_size > 0 for file in partials), 30, "the lines")
+        time.sleep(0.5)
+        self.kill(job)
+        longscan(*arguments, timeout=60)
+        self.assertEqual([json.loads(line)["id"] for line in lines(path)], ["gap"])
+        self.assertEqual([json.loads(line)["id"] for line in lines(self.output)], ["good"])
+        self.assertEqual(self.broker.offsets("longscan", self.topics[0]), [2])
+
     def test_windows_arise_and_are_taken_back(self):
         """bad turns bad behind 20 windows; new is replaced by a shorter version behind as many."""
         long, short = random_tokens(1, 3000, VOCABULARY), random_tokens(2, 450, VOCABULARY)

@@ -65,6 +65,10 @@ class TopicTest(FailureTest):
 
         wait_until(all_committed, 40, f"{job}: {total} committed")
 
+    def wait_scored(self, process, total):
+        partial = process.output.with_name(f"{process.output.name}.partial")
+        wait_until(lambda: partial.exists() and len(lines(partial)) == total, 40, f"{partial.name}: {total} scored")
+
     def backlog(self, name):
         """A topic of more than can be scored while a test lasts, and a job that reads it behind a full queue."""
         self.topic(name)
@@ -95,7 +99,7 @@ class Changes(TopicTest):
                                                              "session.timeout.ms=1000", output="-"))],
                                 stdout=subprocess.PIPE, stderr=errors, text=True)
         self.addCleanup(self.kill, slow)
-        self.wait_committed("gf", "gf", 2000, 2)
+        self.wait_scored(follow, 2000)
         self.wait_started(follow, idle)
         for name in "gf", "gi", "ge":
             self.broker.admin("grow", name, 3)
@@ -112,7 +116,7 @@ class Changes(TopicTest):
     def test_deleted(self):
         idle, flowing = self.topic("di", count=50), self.backlog("df")
         idle = self.begin("di", "--follow")
-        self.wait_committed("di", "di", 50)
+        self.wait_scored(idle, 50)
         self.wait_started(idle, flowing)
         for name in "di", "df":
             self.broker.admin("delete", name)
@@ -124,8 +128,8 @@ class Changes(TopicTest):
         """With less in it, with as much, and behind a full queue."""
         flowing = self.backlog("af")
         jobs = {name: self.begin(self.topic(name, count=50), "--follow") for name in ("ae", "am")}
-        for name in jobs:
-            self.wait_committed(name, name, 50)
+        for process in jobs.values():
+            self.wait_scored(process, 50)
         jobs["af"] = flowing
         self.wait_started(*jobs.values())
         for name in jobs:
@@ -168,7 +172,7 @@ class Outages(TopicTest):
         self.publish("or", 0, 200, tokens=1000)
         small = ["-X", "queued.min.messages=1", "-X", "queued.max.messages.kbytes=16", "-X",
                  "fetch.message.max.bytes=16384"]
-        idle = self.begin("oi", "--until", "idle:7s")
+        idle = self.begin("oi", "--until", "idle:7s", output=f"kafka:{self.topic('oi-scores')}")
         reading = self.begin("or", "--threads", "1", "--step-tokens", "1k", *small, model=PASSKEY)
         impatient = self.begin("oi", "--follow", "--broker-timeout", "3s", job="impatient")
         self.wait_committed("oi", "oi", 100, 2)
@@ -184,7 +188,8 @@ class Outages(TopicTest):
         self.broker.resume()
         self.ended(idle, 0, 40)
         self.ended(reading, 0, 60)
-        self.assertEqual((len(lines(idle.output)), len(lines(reading.output))), (300, 200))
+        scores = longscan("read", "--topic", "oi-scores", *self.broker.options, timeout=60).stdout.splitlines()
+        self.assertEqual((len(scores), len(lines(reading.output))), (300, 200))
         for process in idle, reading:
             log = process.log.read_text()
             self.assertLessEqual((log.count(" warn "), log.count(" error ")), (2, 0), log)
@@ -235,7 +240,7 @@ class Ends(TopicTest):
             thread.join()
         self.ended(idle, 0, 20)
         total = len(lines(idle.output))
-        self.wait_committed("f", "es", total, 2)
+        self.wait_scored(follow, total)
         follow.send_signal(signal.SIGTERM)
         self.ended(follow, 143, 20)
         self.assertEqual(len(lines(follow.output)) if follow.output.exists() else total, total)
