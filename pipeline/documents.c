@@ -126,15 +126,33 @@ enum status documents_remember(struct documents *d, const struct document *doc) 
                            doc->version, doc->known - lead);
 }
 
-// Of a document that was finished lately, and nothing beyond its end?
-static bool comes_again(const struct partition_state *partition, const struct record *record) {
-    if (record->serial != 0) return false;
+struct finished {
+    bool found;
+    uint64_t version;
+    int64_t end; // its tokens
+};
+
+// The document of the record's id that is all known, or has left lately.
+static struct finished finished_of(const struct documents *d,
+                                   const struct partition_state *partition,
+                                   const struct document *doc, const struct record *record) {
+    const int64_t lead = d->settings.bos >= 0 ? 1 : 0;
+    if (doc != NULL && doc->closed) return (struct finished){true, doc->version, doc->known - lead};
+    if (doc != NULL || record->serial != 0) return (struct finished){.found = false};
     const struct closed_document *before =
         closed_find(&partition->closed, record->id, record->id_bytes);
-    return before != NULL && before->tokens != CLOSED_DEAD &&
-           (record->version < before->version ||
-            (record->version == before->version &&
-             record->first <= before->tokens - record->tokens));
+    if (before == NULL || before->tokens == CLOSED_DEAD) return (struct finished){.found = false};
+    return (struct finished){true, before->version, before->tokens};
+}
+
+// The same id and version, and more text than there was: not to be told from a mistake.
+static enum status behind_the_end(struct documents *d, const struct record *record, int64_t end) {
+    char words[160];
+    snprintf(words, sizeof words,
+             "a record goes on to token %lld of a document that ended at %lld; a text that changed "
+             "needs a higher version",
+             (long long)(record->first + record->tokens), (long long)end);
+    return documents_bad_record(d, NULL, record, BAD_RECORD, words);
 }
 
 // Of a document that the run before had finished with, though not with all before it: the records
@@ -165,11 +183,11 @@ enum status documents_accept(struct documents *d, const struct record *record) {
         TRY(documents_kill(d, doc));
         doc = NULL;
     }
-    if (doc != NULL && doc->closed) { // all known, results on their way
-        d->counts.duplicates++;
-        return STATUS_OK;
-    }
-    if (doc == NULL && comes_again(partition, record)) {
+    const struct finished finished = finished_of(d, partition, doc, record);
+    if (finished.found && record->version <= finished.version) {
+        if (record->version == finished.version && record->first > finished.end - record->tokens) {
+            return behind_the_end(d, record, finished.end);
+        }
         d->counts.duplicates++;
         return STATUS_OK;
     }

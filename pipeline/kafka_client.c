@@ -88,6 +88,7 @@ enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
     char why[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     pthread_mutex_init(&client->lock, NULL);
+    client->role = settings->role;
     client->timeout_ms = settings->timeout_ms;
     client->stop = settings->stop;
     TRY_OUT(status, kafka_conf_set(conf, settings, ours, count));
@@ -112,6 +113,7 @@ out:
 enum status kafka_client_share(const struct kafka_client *client, const char *topic,
                                struct kafka_client *other) {
     *other = (struct kafka_client){.handle = client->handle,
+                                   .role = "--windows",
                                    .timeout_ms = client->timeout_ms,
                                    .stop = client->stop,
                                    .shared = true};
@@ -253,8 +255,9 @@ enum status kafka_client_partitions(struct kafka_client *client, int32_t *partit
         if (error == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION ||
             error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
             (unknown && clock_ms() - start >= settle_ms)) {
-            return FAIL(USAGE, "kafka %s, topic %s: %s; create it or check its name and rights",
-                        client->brokers, client->topic, rd_kafka_err2str(error));
+            return FAIL(USAGE, "kafka %s, %s%stopic %s: %s; create it or check its name and rights",
+                        client->brokers, client->role == NULL ? "" : client->role,
+                        client->role == NULL ? "" : " ", client->topic, rd_kafka_err2str(error));
         }
         if (clock_ms() - start >= REFUSE_MS && is_refused(client, &status)) return status;
         if (!kafka_client_wait(client, start, "learn its partitions", rd_kafka_err2str(error),

@@ -11,6 +11,7 @@
 struct kafka_settings {
     const char *brokers; // HOST:PORT,...
     const char *topic;
+    const char *role;            // of the topic, for messages: "--input"; NULL: none
     const char *const *property; // "key=value" for librdkafka, over our defaults
     int64_t property_count;
     int64_t timeout_ms; // brokers unreachable for this long: STATUS_BROKER

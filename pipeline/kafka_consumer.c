@@ -267,7 +267,10 @@ struct kafka_position kafka_consumer_position(struct kafka_consumer *consumer) {
         }
         position.done += next - partition->start;
         position.total += partition->end - partition->start;
-        position.lag += end > next ? end - next : 0;
+        // an operator's lag is of what is committed, where anything is
+        const int64_t wanted = partition->commit.wanted;
+        const int64_t behind = !consumer->commits ? next : wanted >= 0 ? wanted : partition->start;
+        position.lag += end > behind ? end - behind : 0;
     }
     if (consumer->follow) position.total = -1;
     return position;

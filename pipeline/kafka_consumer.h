@@ -57,7 +57,8 @@ enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t parti
 // Waits with a deadline until the last commit of each partition is kept.
 enum status kafka_consumer_commit_wait(struct kafka_consumer *consumer);
 
-// Thread: any. total -1: there is no end.
+// Thread: the one that commits. total -1: there is no end. lag: from what was given to be committed
+// (or was read, where nothing is committed) to the end.
 struct kafka_position {
     int64_t done, total, lag; // records
 };

@@ -21,6 +21,7 @@ struct kafka_client {
     rd_kafka_t *handle;
     rd_kafka_topic_t *topic_handle; // a consumer's once its topic is known to exist
     char *brokers, *topic;
+    const char *role; // borrowed: a literal
     int64_t timeout_ms;
     bool (*stop)(void);
     void *owner; // who gets delivery reports

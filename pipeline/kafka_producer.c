@@ -132,7 +132,9 @@ static rd_kafka_resp_err_t try_send(struct kafka_producer *producer,
     rd_kafka_headers_t *headers = NULL;
     if (producer->sent - producer->settled == FLIGHT_MOST) return RD_KAFKA_RESP_ERR__QUEUE_FULL;
     headers = rd_kafka_headers_new(2);
-    rd_kafka_header_add(headers, KAFKA_TYPE_HEADER, -1, kafka_type_name(message->type), -1);
+    if (message->type != KAFKA_UNKNOWN) {
+        rd_kafka_header_add(headers, KAFKA_TYPE_HEADER, -1, kafka_type_name(message->type), -1);
+    }
     if (message->source_time_ms >= 0) {
         snprintf(time, sizeof time, "%" PRId64, message->source_time_ms);
         rd_kafka_header_add(headers, KAFKA_TIME_HEADER, -1, time, -1);

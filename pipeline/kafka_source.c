@@ -78,6 +78,12 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     if (message->value == NULL) {
         return make_fault(source, message, "it has no value, so it is no document", record);
     }
+    if (message->type != KAFKA_UNKNOWN) {
+        return make_fault(source, message,
+                          "it is a message of longscan's own and no text; is --input-format tokens "
+                          "meant?",
+                          record);
+    }
     TRY(room_for(&value, &source->value_room, message->value_bytes + 1, 1));
     source->value = value;
     memcpy(source->value, message->value, message->value_bytes);
@@ -87,9 +93,14 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     } else if (!jsonl_parse(&source->jsonl, source->value, message->value_bytes, &document)) {
         return make_fault(source, message, source->jsonl.wrong, record);
     }
-    if (document.id == NULL) {
+    char place[TOPIC_NAME_BYTES + 40];
+    if (document.id == NULL && message->key_bytes > 0) {
         document.id = message->key;
-        document.id_bytes = message->key == NULL ? 0 : message->key_bytes;
+        document.id_bytes = message->key_bytes;
+    } else if (document.id == NULL) {
+        document.id = place;
+        document.id_bytes = (size_t)snprintf(place, sizeof place, "%s:%" PRId32 ":%" PRId64,
+                                             source->topic, message->partition, message->offset);
     }
     if (document.id_bytes == 0 || document.id_bytes > ID_BYTES_MOST ||
         !utf8_valid(document.id, document.id_bytes) ||

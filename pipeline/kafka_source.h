@@ -9,6 +9,7 @@ enum kafka_form {
     KAFKA_FORM_TOKENS, // a message is a TokenRecord
     KAFKA_FORM_JSONL,  // a message is one object, a whole document; without an id its key is the id
     KAFKA_FORM_TEXT,   // a message is a document's text, its key the id
+    // without a key either the id is TOPIC:PARTITION:OFFSET
 };
 
 struct kafka_source_settings {

@@ -30,23 +30,8 @@ static bool has_room(const struct leader *l) {
     return d->ready_tokens < l->settings->queue_tokens;
 }
 
-// What a run before this one has committed: "in=OFFSET", all before it had been taken in. The
-// records from the committed offset to there are read again, for the documents among them that
-// were open; those of documents that began before them are of no use.
-static enum status meet_partition(struct leader *l, int32_t partition) {
-    int64_t offset = 0;
-    int64_t taken_in = 0;
-    const char *blob = NULL;
-    if (l->source->table->resumed == NULL) return STATUS_OK;
-    if (documents_know_partition(&l->documents, partition)) return STATUS_OK;
-    if (!l->source->table->resumed(l->source, partition, &offset, &blob)) return STATUS_OK;
-    if (strncmp(blob, "in=", 3) == 0) taken_in = strtoll(blob + 3, NULL, 10);
-    if (taken_in < offset) taken_in = offset; // another program's blob, or none
-    return documents_resume(&l->documents, partition, taken_in);
-}
-
 static enum status take_record(struct leader *l, const struct record *record) {
-    TRY(meet_partition(l, record->partition));
+    TRY(leader_meet_partition(l, record->partition));
     return documents_accept(&l->documents, record);
 }
 
@@ -74,77 +59,6 @@ static enum status take_in(struct leader *l, int32_t timeout_ms, bool *busy) {
         timeout_ms = 0;
     }
     return STATUS_OK;
-}
-
-// The place for a partition's next cut: of those that wait the first stays, and one more, so that a
-// sink that confirms nothing before its end lets no list grow.
-static enum status cut_of(struct leader *l, int32_t partition, struct pending_cut **cut) {
-    bool waits = false;
-    for (size_t i = 0; i < l->cut_count; i++) {
-        if (l->cuts[i].partition != partition) continue;
-        *cut = &l->cuts[i];
-        if (waits) return STATUS_OK;
-        waits = true;
-    }
-    TRY(room_for((void **)&l->cuts, &l->cut_room, l->cut_count + 1, sizeof *l->cuts));
-    *cut = &l->cuts[l->cut_count++];
-    return STATUS_OK;
-}
-
-// Note what could be committed now; it is once the results before it are safe.
-static enum status note_cuts(struct leader *l) {
-    for (size_t i = l->documents.partition_turn; i < l->documents.partition_count; i++) {
-        struct partition_state *partition = &l->documents.partitions[i];
-        const int64_t offset = partition_safe_offset(partition);
-        if (offset <= partition->committed_offset) continue;
-        // A run before this one may have been further, and have settled tails up to there.
-        const int64_t settled = partition->settled_offset;
-        const int64_t taken_in =
-            partition->next_offset > settled ? partition->next_offset : settled;
-        struct pending_cut *cut = NULL;
-        TRY(cut_of(l, partition->index, &cut));
-        *cut = (struct pending_cut){.partition = partition->index,
-                                    .offset = offset,
-                                    .taken_in = taken_in,
-                                    .results = l->documents.handed_over,
-                                    .letters = l->letters_handed_over};
-        partition->committed_offset = offset;
-    }
-    return STATUS_OK;
-}
-
-static enum status commit_cut(struct leader *l, const struct pending_cut *cut) {
-    char blob[32];
-    CHECK(l->source->table->commit != NULL); // or no cut would have been noted
-    snprintf(blob, sizeof blob, "in=%lld", (long long)cut->taken_in);
-    return l->source->table->commit(l->source, cut->partition, cut->offset, blob);
-}
-
-static enum status commit_cuts(struct leader *l) {
-    int64_t results = 0;
-    int64_t letters = 0;
-    size_t kept = 0;
-    TRY(l->sink->table->confirmed(l->sink, &results));
-    if (l->letters != NULL) TRY(l->letters->table->confirmed(l->letters, &letters));
-    for (size_t i = 0; i < l->cut_count; i++) {
-        if (l->cuts[i].results > results || l->cuts[i].letters > letters) {
-            l->cuts[kept++] = l->cuts[i];
-            continue;
-        }
-        TRY(commit_cut(l, &l->cuts[i]));
-    }
-    l->cut_count = kept;
-    return STATUS_OK;
-}
-
-// Each interval the sink is asked what is safe even if there is nothing to commit: then it writes
-// what it has gathered, for those who wait for it.
-static enum status keep_cuts(struct leader *l) {
-    const int64_t now = clock_ms();
-    const bool due = now >= l->next_commit_ms;
-    if (due) l->next_commit_ms = now + l->settings->commit_interval_ms;
-    if (due && l->source->table->commit != NULL) TRY(note_cuts(l));
-    return due || l->cut_count > 0 ? commit_cuts(l) : STATUS_OK;
 }
 
 // Tokens that were read, between reader and leader, ready, or on the ranks.
@@ -201,7 +115,7 @@ static enum status turn(struct leader *l, bool *done) {
     TRY(leader_take_answers(l, 0, &busy));
     TRY(give_away(l));
     l->counts->emit_ns += since(&then_ns);
-    TRY(keep_cuts(l));
+    TRY(leader_keep_cuts(l));
     l->counts->commit_ns += since(&then_ns);
     tell_progress(l, false);
     // what waits for a step when a stop comes is read again by the next run
@@ -287,7 +201,8 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
         if (told != STATUS_OK) status = told;
     }
     if (status != STATUS_OK) goto out;
-    if (source->table->commit != NULL) TRY_OUT(status, note_cuts(&l));
+    if (source->table->commit != NULL) TRY_OUT(status, leader_note_cuts(&l));
+    leader_tell_uncommitted(&l);
     l.documents.counts.open = documents_open_count(&l.documents);
     tell_progress(&l, true);
 out:
@@ -295,7 +210,7 @@ out:
     status = close_sink(sink, status);
     if (letters != NULL) status = close_sink(letters, status);
     for (size_t i = 0; status == STATUS_OK && i < l.cut_count; i++) {
-        status = commit_cut(&l, &l.cuts[i]);
+        status = leader_commit_cut(&l, &l.cuts[i]);
     }
     counts->documents = l.documents.counts;
     if (status == STATUS_OK && l.stopped) status = STATUS_STOPPED;

@@ -17,6 +17,9 @@ struct leader_settings {
     int64_t queue_tokens; // ready tokens above which no record is taken in
     int64_t slots;        // of every rank, which steps must do with
     int64_t commit_interval_ms;
+    const char
+        *mark;       // goes with every commit, printable, at most 150 bytes: what scores depend on;
+                     // a run that finds another one refuses. NULL: nothing
     bool close_open; // what is open when the input ends is scored as it is
     // Told about once a second and at the end; may be NULL.
     void (*progress)(void *listener, const struct documents_counts *counts,

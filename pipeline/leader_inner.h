@@ -1,6 +1,6 @@
 #pragma once
-// What the leader's two files share: leader.c, the loop from records to cuts, and leader_steps.c, the
-// steps between.
+// What the leader's files share: leader.c, the loop from records to results, leader_steps.c, the steps
+// between, and leader_cuts.c, what is committed.
 
 #include "pipeline/leader.h"
 
@@ -57,3 +57,14 @@ enum status leader_send_step(struct leader *leader);
 // Take the ranks' answers, waiting so long for the first; steps all answered land: their NLLs go to
 // the documents. Sets *busy when there were any.
 enum status leader_take_answers(struct leader *leader, int32_t timeout_ms, bool *busy);
+
+// Before a partition's first record: what a run before this one has committed of it.
+// Errors: MISMATCH (it was of another model or other settings), NO_MEMORY.
+enum status leader_meet_partition(struct leader *leader, int32_t partition);
+// Note what could be committed now; it is once the results before it are safe.
+enum status leader_note_cuts(struct leader *leader);
+enum status leader_commit_cut(struct leader *leader, const struct pending_cut *cut);
+// Says so at the end if nothing is committed because nothing was of use.
+void leader_tell_uncommitted(const struct leader *leader);
+// Each interval: note, ask the sinks what is safe, commit.
+enum status leader_keep_cuts(struct leader *leader);

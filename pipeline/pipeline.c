@@ -49,6 +49,7 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
         .queue_tokens = settings->queue_tokens,
         .slots = slots_of(settings),
         .commit_interval_ms = settings->commit_interval_ms,
+        .mark = settings->mark,
         .close_open = settings->close_open,
         .progress = settings->progress,
         .listener = settings->listener,

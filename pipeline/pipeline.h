@@ -18,8 +18,9 @@ struct pipeline_settings {
     int64_t device_slots; // 0: what a step can need
     size_t host_slots_bytes;
     const char *spill_folder;
-    int64_t idle_ms; // states unused for so long go to files there; 0: none does
-    bool close_open; // score what is open when the input ends
+    int64_t idle_ms;  // states unused for so long go to files there; 0: none does
+    const char *mark; // see pipeline/leader.h
+    bool close_open;  // score what is open when the input ends
     struct documents_settings documents; // vocab_size, letters and source are set by the run
     bool (*stop)(void);
     void (*progress)(void *listener, const struct documents_counts *counts,

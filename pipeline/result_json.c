@@ -69,7 +69,8 @@ static bool is_field(const char *key, size_t bytes) {
 
 // Sources cap attributes and check that they are members of an object. What is not is left out
 // from the first wrong byte on, so that the line stays JSON whatever came in.
-static enum status put_attributes(struct bytes *out, const char *attributes, size_t bytes) {
+static enum status put_attributes(struct bytes *out, const char *attributes, size_t bytes,
+                                  bool versioned) {
     if (bytes == 0 || bytes > ATTRIBUTES_BYTES_MOST) return STATUS_OK;
     char text[ATTRIBUTES_BYTES_MOST + 2];
     struct json json;
@@ -82,6 +83,7 @@ static enum status put_attributes(struct bytes *out, const char *attributes, siz
     if (!json_object(&json)) return STATUS_OK;
     while (json_key(&json, &key, &key_bytes) && json_raw(&json, &raw, &raw_bytes)) {
         if (is_field(key, key_bytes)) continue;
+        if (versioned && json_is(key, key_bytes, "version")) continue;
         TRY(json_put(out, ",\""));
         TRY(bytes_put(out, key, key_bytes));
         TRY(json_put(out, "\":"));
@@ -93,6 +95,7 @@ static enum status put_attributes(struct bytes *out, const char *attributes, siz
 static enum status put_score(const struct document_score *score, const struct result_ids *ids,
                              struct bytes *out) {
     TRY(json_put_string(out, "{\"id\":", score->id, score->id_bytes));
+    if (score->version > 0) TRY(json_put_count(out, ",\"version\":", score->version));
     TRY(json_put_int(out, ",\"tokens\":", score->tokens));
     TRY(json_put_int(out, ",\"scored\":", score->scored));
     if (score->scored > 0) {
@@ -109,7 +112,7 @@ static enum status put_score(const struct document_score *score, const struct re
     }
     TRY(put_windows(out, score->windows, score->window_count));
     TRY(put_token_nll(out, score->token_nll_first, score->token_nll, score->token_nll_count));
-    TRY(put_attributes(out, score->attributes, score->attributes_bytes));
+    TRY(put_attributes(out, score->attributes, score->attributes_bytes, score->version > 0));
     TRY(put_hash(out, "model", ids->model));
     TRY(put_hash(out, "settings", ids->settings));
     TRY(put_hash(out, "numerics", ids->numerics));

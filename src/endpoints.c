@@ -167,8 +167,10 @@ enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t voca
 }
 
 #ifdef LONGSCAN_WITH_KAFKA
-static struct kafka_settings kafka_for(const struct settings *settings, const char *topic) {
+static struct kafka_settings kafka_for(const struct settings *settings, const char *option,
+                                       const char *topic) {
     struct kafka_settings kafka = kafka_options_client(settings);
+    kafka.role = option;
     kafka.topic = topic;
     return kafka;
 }
@@ -176,7 +178,7 @@ static struct kafka_settings kafka_for(const struct settings *settings, const ch
 static enum status open_topic_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
     const struct settings *settings = endpoints->settings;
     struct kafka_source_settings source = {
-        .consumer = {.kafka = kafka_for(settings, topic_of(settings->input)),
+        .consumer = {.kafka = kafka_for(settings, "--input", topic_of(settings->input)),
                      .group_id = settings->job,
                      .group = group,
                      .groups = groups},
@@ -193,7 +195,7 @@ static enum status open_topic_source(struct endpoints *endpoints, int32_t group,
 static enum status open_topic_sink(struct endpoints *endpoints, const struct result_ids *ids) {
     const struct settings *settings = endpoints->settings;
     const struct kafka_sink_settings sink = {
-        .kafka = kafka_for(settings, topic_of(settings->output)),
+        .kafka = kafka_for(settings, "--output", topic_of(settings->output)),
         .windows = settings->windows == NULL ? NULL : topic_of(settings->windows),
         .score_every = settings->score_every,
         .json = strcmp(settings->encoding, "json") == 0,
@@ -203,7 +205,8 @@ static enum status open_topic_sink(struct endpoints *endpoints, const struct res
 
 static enum status open_topic_letters(struct endpoints *endpoints) {
     const struct settings *settings = endpoints->settings;
-    const struct kafka_settings kafka = kafka_for(settings, topic_of(settings->dead_letters));
+    const struct kafka_settings kafka =
+        kafka_for(settings, "--dead-letters", topic_of(settings->dead_letters));
     return kafka_letters_open(&kafka, strcmp(settings->encoding, "json") == 0, &endpoints->letters);
 }
 #else

@@ -28,6 +28,7 @@ struct rank_run {
     struct result_ids ids;
     struct report *report;
     struct pipeline_counts counts;
+    char mark[64]; // of ids, beside committed offsets
     int64_t step_tokens;
     int64_t inputs_skipped; // --resume: their outputs are complete
 };
@@ -75,6 +76,8 @@ static enum status open_model(struct rank_run *run) {
         .model = info->hash,
         .settings = settings_hash(run),
         .numerics = hash_bytes(run->backend->numerics, strlen(run->backend->numerics))};
+    snprintf(run->mark, sizeof run->mark, "model=%016llx;settings=%016llx",
+             (unsigned long long)run->ids.model, (unsigned long long)run->ids.settings);
     return STATUS_OK;
 }
 
@@ -133,6 +136,7 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .queue_tokens =
             settings->queue_tokens > 0 ? settings->queue_tokens : QUEUE_STEPS * capacity,
         .commit_interval_ms = commit_interval(run),
+        .mark = run->mark,
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
         .device_slots = settings->slots,

@@ -93,9 +93,12 @@ static void finished_documents_that_come_again_are_dropped(void **state) {
     assert_int_equal(sink->count, 1);
     accept(&d, "empty", 0, 0, true);
     assert_int_equal(d.counts.duplicates, 1);
-    accept(&d, "empty", 0, 1, false); // longer than the one remembered: another document
+    accept(&d, "empty", 0, 1, false); // longer than the one remembered: no duplicate, and no good
+    accept(&d, "empty", 1, 1, true);
     assert_int_equal(d.counts.duplicates, 1);
-    assert_int_equal(d.entries, 1);
+    assert_int_equal(d.counts.bad[BAD_RECORD], 1);
+    assert_int_equal(d.counts.swallowed, 1);
+    assert_int_equal(d.entries, 0);
     accept(&d, "bad", 0, 0, true); // a bad one may come again as a good one
     assert_int_equal(documents_emit(&d, &sink->base), STATUS_OK);
     assert_int_equal(sink->count, 2);

@@ -34,7 +34,7 @@ static enum status send_line(struct kafka_producer *producer, const char *key, c
                                            .key_bytes = strlen(key),
                                            .value = rest,
                                            .value_bytes = (size_t)bytes,
-                                           .type = KAFKA_TOKEN_RECORD,
+                                           .type = KAFKA_UNKNOWN,
                                            .source_time_ms = -1,
                                            .ends_unit = true};
     return kafka_producer_send(producer, &message);

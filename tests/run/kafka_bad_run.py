@@ -149,6 +149,40 @@ class Bad(FailureTest):
         self.assertEqual([result["id"] for result in results], ["b", "a"])
         self.assertEqual(results[0]["nll"], results[1]["nll"])
 
+    def test_nothing_but_bad_input_is_not_read(self):
+        """As when another --input-format was meant: the same job can be started again."""
+        self.send(("a", b"some text"), ("b", b"more"))
+        source, *_ = self.topics
+        said = longscan("score", "--model", self.model, *self.broker.topic(source), "--output", self.output, "--job", "j",
+                        expect=3, timeout=60).stderr
+        self.assertIn("is not committed", said)
+        self.assertEqual(self.broker.offsets("j", self.topics[0]), [None])
+        longscan("score", "--model", PASSKEY, *self.broker.topic(self.topics[0]), "--input-format", "text", "--job", "j",
+                 "--output", self.output, timeout=60)
+        self.assertEqual(len(lines(self.output)), 2)
+
+    def test_a_job_goes_on_with_its_model_only(self):
+        self.send(GOOD)
+        self.score()
+        self.send(record("other", [1, 2], last=True))
+        done = longscan("score", "--model", PASSKEY, *self.broker.topic(self.topics[0]), "--output", self.output, expect=4,
+                        timeout=60)
+        self.assert_said(done, "another model or other settings", "--job")
+        self.score()
+        self.assertEqual([result["id"] for result in self.read(self.topics[1])], ["good", "other"])
+
+    def test_a_text_that_changed_needs_a_version(self):
+        """However far the first one has come."""
+        for name, count in (("a", 0), ("b", 3000)):
+            others = [record(f"{name}{i}", [1] * 20, last=True) for i in range(count)]
+            self.send(record(name, [1, 2, 3], last=True), *others, record(name, [4, 5, 6, 7], last=True))
+        self.score()
+        letters = self.read(self.topics[2])
+        self.assertEqual([letter["id"] for letter in letters], ["a", "b"])
+        self.assertIn("ended at 3", letters[0]["reason"])
+        found = self.kept(self.topics[1])
+        self.assertEqual((found["a"]["tokens"], found["b"]["tokens"]), (3, 3))
+
     def test_results_carry_the_time_of_their_source(self):
         before = int(time.time() * 1000)
         self.send(GOOD)
@@ -169,11 +203,16 @@ class Bad(FailureTest):
         self.assertEqual([json.loads(line)["id"] for line in done.stdout.splitlines() if line[0] == "{"], ["good"])
 
     def test_a_topic_of_text(self):
-        self.send(("a", "naïve text".encode()), ("b", b"y" * 200000))
+        self.send(("a", "naïve text".encode()), ("b", b"y" * 200000), ("", b"no key"))
         longscan("score", "--model", PASSKEY, *self.broker.topic(self.topics[0]), "--input-format", "text",
                  "--output", self.output, timeout=60)
         found = {json.loads(line)["id"]: json.loads(line)["tokens"] for line in lines(self.output)}
-        self.assertEqual(found, {"a": 11, "b": 200000})
+        self.assertEqual(found, {"a": 11, "b": 200000, f"{self.topics[0]}:0:2": 6})
+        longscan("publish", "--input", self.write("x.txt", "x"), "--topic", self.topics[3], *self.broker.options,
+                 "--tokenizer", "byte")
+        done = longscan("score", "--model", PASSKEY, *self.broker.topic(self.topics[3]), "--input-format", "text",
+                        "--output", self.output, expect=3, timeout=60)
+        self.assert_said(done, "--input-format tokens")
 
     def test_a_message_too_large_to_be_a_record(self):
         """The topic allows it, and nobody else would take it."""
