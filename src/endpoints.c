@@ -80,6 +80,7 @@ static enum status check_others(const struct settings *settings, bool topic_out)
                 strcmp(names[i], "-") == 0) {
                 continue;
             }
+            if (j == 0 && topic_of(names[j]) == NULL) continue; // files have more than one name
             return FAIL(USAGE,
                         "%s is given twice: input, output, dead letters and windows each "
                         "need a place of their own",
