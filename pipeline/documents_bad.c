@@ -153,13 +153,17 @@ enum status documents_bad_nll(struct documents *d, struct document *doc) {
     return documents_kill(d, doc);
 }
 
-// Of a document that a newer version has replaced, or that is finished?
+// Of a document that is all known, or that a newer version has replaced? A record that cannot be
+// read at all (first is -1) does not say its version.
 static bool is_past(const struct partition_state *partition, const struct document *doc,
                     const struct record *record) {
+    if (doc != NULL) {
+        return (doc->closed && record->version <= doc->version) ||
+               (record->first >= 0 && record->version < doc->version);
+    }
     const struct closed_document *before =
         closed_find(&partition->closed, record->id, record->id_bytes);
-    return (doc != NULL && record->version < doc->version) ||
-           (before != NULL && record->version <= before->version);
+    return record->first >= 0 && before != NULL && record->version <= before->version;
 }
 
 enum status documents_fault(struct documents *d, struct partition_state *partition,
@@ -167,8 +171,8 @@ enum status documents_fault(struct documents *d, struct partition_state *partiti
     const bool named = record->serial != 0 || record->id_bytes > 0;
     struct document *doc = named ? documents_find(d, record) : NULL;
     const enum bad_reason reason = record->serial != 0 && record->last ? BAD_FILE : BAD_RECORD;
-    if (record->serial == 0 && named && record->first >= 0) { // only its tokens cannot be read
-        if (documents_swallow(d, partition, record)) return STATUS_OK;
+    if (record->serial == 0 && named) {
+        if (record->first >= 0 && documents_swallow(d, partition, record)) return STATUS_OK;
         if (is_past(partition, doc, record)) {
             return tell_record(d, NULL, record, reason, record->fault);
         }

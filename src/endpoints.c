@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define TOPIC_PREFIX "kafka:"
 
@@ -79,11 +80,38 @@ static enum status check_others(const struct settings *settings, bool topic_out)
                 strcmp(names[i], "-") == 0) {
                 continue;
             }
+            if (j == 0 && topic_of(names[j]) == NULL) continue; // files have more than one name
             return FAIL(USAGE,
                         "%s is given twice: input, output, dead letters and windows each "
                         "need a place of their own",
                         names[i]);
         }
+    }
+    return STATUS_OK;
+}
+
+static bool is_file(const char *path, const struct stat *file) {
+    struct stat about;
+    return stat(path, &about) == 0 && about.st_dev == file->st_dev && about.st_ino == file->st_ino;
+}
+
+// A file of dead letters that exists may be an input or the output, under whatever name.
+static enum status check_letters(const struct endpoints *endpoints) {
+    const char *letters = endpoints->settings->dead_letters;
+    struct stat file;
+    if (letters == NULL || topic_of(letters) != NULL) return STATUS_OK;
+    if (stat(letters, &file) != 0 || !S_ISREG(file.st_mode)) return STATUS_OK;
+    for (int64_t i = 0; i < endpoints->inputs.count; i++) {
+        const char *input = endpoints->inputs.input[i].path;
+        if (!is_file(input, &file)) continue;
+        return FAIL(USAGE, "--dead-letters %s would replace the input %s", letters, input);
+    }
+    if (!endpoints->topic_out && is_file(endpoints->settings->output, &file)) {
+        return FAIL(USAGE, "--dead-letters %s is the output %s", letters,
+                    endpoints->settings->output);
+    }
+    if (endpoints->settings->no_clobber) {
+        return FAIL(USAGE, "%s exists and may not be replaced (--no-clobber)", letters);
     }
     return STATUS_OK;
 }
@@ -106,6 +134,7 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
         return FAIL(USAGE, "--resume needs outputs that are files");
     }
     if (!endpoints->topic_in) TRY(inputs_expand(settings->input, &endpoints->inputs));
+    TRY(check_letters(endpoints));
     if (endpoints->topic_out) return STATUS_OK;
 
     const struct file_sink_settings sink = file_sink_for(endpoints);

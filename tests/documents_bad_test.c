@@ -190,6 +190,31 @@ static void faults_count_for_their_own_version(void **state) {
     free(sink);
 }
 
+// All of it is known, and its result may have left already or not: that must not decide.
+static void what_comes_behind_the_end_harms_nothing(void **state) {
+    struct documents d;
+    struct letter_box box;
+    struct test_sink *sink = sink_open();
+    struct record *noise = NULL;
+    (void)state;
+    open_with_letters(&d, plain(false), &box);
+    accept_version(&d, "a", 1, 0, 10, true);
+    accept_fault(&d, "a", 1, false);
+    assert_int_equal(record_make_fault("a", 1, "noise", &noise), STATUS_OK);
+    assert_int_equal(documents_accept(&d, noise), STATUS_OK);
+    record_free(noise);
+    run_ready(&d, &sink->base, 1024);
+    assert_int_equal(sink->count, 1);
+    assert_int_equal(read_letters(&d, &box), 2);
+
+    accept_version(&d, "b", 1, 0, 10, true);
+    accept_fault(&d, "b", 2, false); // but a newer version replaces
+    run_ready(&d, &sink->base, 1024);
+    assert_int_equal(sink->count, 1);
+    documents_close(&d);
+    free(sink);
+}
+
 static void windows_that_are_out_are_taken_back(void **state) {
     struct documents d;
     struct letter_box box;
@@ -368,6 +393,7 @@ int main(void) {
         cmocka_unit_test(the_rest_of_a_dead_document_is_swallowed),
         cmocka_unit_test(faults_with_a_head_kill_and_noise_does_not),
         cmocka_unit_test(faults_count_for_their_own_version),
+        cmocka_unit_test(what_comes_behind_the_end_harms_nothing),
         cmocka_unit_test(windows_that_are_out_are_taken_back),
         cmocka_unit_test(versions_take_back_what_they_do_not_replace),
         cmocka_unit_test(nothing_of_an_older_version_stays),

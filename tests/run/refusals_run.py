@@ -167,6 +167,15 @@ class Options(FailureTest):
         self.refused(2, ["--model state-spaces/mamba2-370m", "local folder", "model.safetensors", "not downloaded"],
                      "--input", self.input)
 
+    def test_dead_letters_replace_nothing(self):
+        before = self.input.read_bytes()
+        other = self.folder / "." / ".." / self.folder.name / self.input.name
+        self.refused(2, ["--dead-letters", "would replace the input"], "--input", self.input, "--dead-letters", other)
+        self.assertEqual(self.input.read_bytes(), before)
+        letters = self.write("letters.jsonl", "kept")
+        self.refused(2, ["letters.jsonl exists"], "--input", self.input, "--dead-letters", letters, "--no-clobber")
+        self.assertEqual(letters.read_text(), "kept")
+
     def test_places_in_the_source_are_for_debugging(self):
         self.model = "gone"
         plain = self.refused(2, ["gone"], "--input", self.input)
