@@ -48,6 +48,8 @@ __attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
                                                     const struct banner_pipe *errors, pid_t parent,
                                                     const sigset_t *mask) {
     setpgid(0, 0); // so that a terminal's Ctrl-C reaches us only
+    mpirun_set_environment(mpirun,
+                           settings); // says what our standard error is: before it is a pipe
     banner_pipe_use(errors);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(1);
@@ -57,7 +59,6 @@ __attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
     }
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, mask, NULL);
-    mpirun_set_environment(mpirun, settings);
     execvp(mpirun->argument[0], mpirun->argument);
     _exit(127);
 }
