@@ -222,6 +222,10 @@ enum status verb_run(const struct settings *settings, int *exit_code) {
     const ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
     if (bytes < 0) return FAIL(UNEXPECTED, "run: /proc/self/exe: %s", strerror(errno));
     self[bytes] = '\0';
+    // the file serves the verb too, unless that has one of its own
+    if (settings->config != NULL && setenv("LONGSCAN_CONFIG", settings->config, 1) != 0) {
+        return FAIL(NO_MEMORY, "run: environment");
+    }
     TRY(check_inner(settings, &alone, &peer_timeout_ms));
     if (alone) return become_inner(settings, self);
     TRY_OUT(status, mpirun_open(settings, peer_timeout_ms, self, &mpirun));
