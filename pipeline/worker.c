@@ -349,7 +349,8 @@ static enum status take_step(struct worker *w, struct worker_counts *counts, boo
     enum status status = STATUS_OK;
     int64_t begin_ns = clock_ns();
     TRY_OUT(status, next_step(w, &message));
-    counts->wait_ns += clock_ns() - begin_ns;
+    // until the first step the run may not have begun: the leader may still be opening its source
+    if (counts->steps > 0) counts->wait_ns += clock_ns() - begin_ns;
     begin_ns = clock_ns();
 
     TRY_OUT(status, step_read(&message, &w->step));

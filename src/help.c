@@ -20,7 +20,7 @@ static const char exit_codes[] = "  0    done\n"
                                  "  5    with --strict: done, but some documents were bad\n"
                                  "  130  ended at once by a second SIGTERM or SIGINT\n"
                                  "  140  broker unreachable past its deadline\n"
-                                 "  141  fenced by another instance of the job\n"
+                                 "  141  fenced by another instance (not in this version)\n"
                                  "  142  a rank or a device was lost\n"
                                  "  143  stopped by a signal, everything finished is committed\n";
 
@@ -79,7 +79,7 @@ static size_t print_words(const char *text, size_t column, size_t indent, FILE *
     return column;
 }
 
-static void help_option(const struct option *option, FILE *out) {
+static void help_option(const struct option *option, unsigned verb, FILE *out) {
     char name[96];
     const bool value = option_takes_value(option);
     snprintf(name, sizeof name, "%c%c%c --%s%s%s", option->letter != 0 ? '-' : ' ',
@@ -93,7 +93,7 @@ static void help_option(const struct option *option, FILE *out) {
     } else {
         fprintf(out, "  %-*s  ", column, name);
     }
-    snprintf(words, sizeof words, "%s%s%s%s", option->help, shown ? " (" : "",
+    snprintf(words, sizeof words, "%s%s%s%s", option_help(option, verb), shown ? " (" : "",
              shown ? option->fallback : "", shown ? ")" : "");
     print_words(words, HELP_COLUMN, HELP_COLUMN, out);
     fputc('\n', out);
@@ -132,7 +132,7 @@ void help_verb(const struct verb *verb, FILE *out) {
             if ((rows[i].verbs & bit) == 0 || rows[i].group != (enum option_group)group) continue;
             if (!titled) fprintf(out, "\n%s\n", option_group_title((enum option_group)group));
             titled = true;
-            help_option(&rows[i], out);
+            help_option(&rows[i], bit, out);
         }
     }
     fprintf(out, "\n%s", precedence);
@@ -152,7 +152,7 @@ static void man_text(const char *text, FILE *out) {
     }
 }
 
-static void man_option(const struct option *option, FILE *out) {
+static void man_option(const struct option *option, unsigned verb, FILE *out) {
     fputs(".TP\n", out);
     if (option->letter != 0) fprintf(out, "\\fB\\-%c\\fR, ", option->letter);
     fputs("\\fB\\-\\-", out);
@@ -164,7 +164,7 @@ static void man_option(const struct option *option, FILE *out) {
         fputs("\\fR", out);
     }
     fputc('\n', out);
-    man_text(option->help, out);
+    man_text(option_help(option, verb), out);
     if (option->fallback != NULL && option_takes_value(option)) {
         fputs(" (default: ", out);
         man_text(option->fallback, out);
@@ -192,7 +192,7 @@ void help_man(const struct verb *verb, FILE *out) {
             if ((rows[i].verbs & bit) == 0 || rows[i].group != (enum option_group)group) continue;
             if (!titled) fprintf(out, ".SS %s\n", option_group_title((enum option_group)group));
             titled = true;
-            man_option(&rows[i], out);
+            man_option(&rows[i], bit, out);
         }
     }
     fputs(".SH ENVIRONMENT AND CONFIGURATION\n", out);

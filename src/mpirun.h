@@ -22,7 +22,8 @@ struct mpirun {
 // Errors: USAGE (no mpirun, or one that is not Open MPI's), NO_MEMORY.
 enum status mpirun_open(const struct settings *settings, int64_t peer_timeout_ms, const char *self,
                         struct mpirun *mpirun);
-// In the child that is to become mpirun: what the ranks are to see in the environment.
+// In the child that is to become mpirun, with its streams as they were: what the ranks are to see in
+// the environment.
 void mpirun_set_environment(const struct mpirun *mpirun, const struct settings *settings);
 // The command as a shell takes it, with the environment it needs; what it starts behaves as if its
 // output went to files.

@@ -21,9 +21,11 @@ static const struct option rows[] = {
      .value = "DIR", .help = "folder of the model: config.json and its weights"},
     {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH),
      NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
-     .help = "a file, folder, glob, @list or -; for score also kafka:TOPIC"},
+     .help = "a file, folder, glob, @list or -",
+     .score_help = "a file, folder, glob, @list, - or kafka:TOPIC"},
     {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ), AT(output),
-     .fallback = "-", .value = "DST", .help = "a file, a folder, - or kafka:TOPIC"},
+     .fallback = "-", .value = "DST", .help = "a file or -",
+     .score_help = "a file, a folder, - or kafka:TOPIC"},
     {"dead-letters", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(dead_letters),
      .value = "DST", .help = "input that cannot be used: a .jsonl file or kafka:TOPIC"},
     {"windows", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(windows), .value = "DST",
@@ -39,7 +41,8 @@ static const struct option rows[] = {
     {"input-format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE), AT(input_format),
      .fallback = "tokens", .choices = "tokens|jsonl|text", .help = "of an input topic's messages"},
     {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(tokenizer),
-     .value = "NAME", .help = "byte: a token a byte; default: what the model says"},
+     .value = "NAME", .help = "byte: a token a byte; default: only token ids are taken",
+     .score_help = "byte: a token a byte; default: what the model says"},
     {"id-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(id_field),
      .fallback = "id", .value = "NAME", .help = "JSON field with a document's id"},
     {"text-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(text_field),
@@ -129,6 +132,9 @@ static const struct option rows[] = {
     {"record-tokens", 0, OPTION_SIZE, GROUP_KAFKA, FOR(VERB_SCORE | VERB_PUBLISH),
      AT(record_tokens), RANGE(1, INT64_C(1) << 19), .fallback = "64k", .value = "N",
      .help = "most tokens of a record read from or made of a file"},
+    {"document-version", 0, OPTION_INTEGER, GROUP_KAFKA, FOR(VERB_PUBLISH), AT(document_version),
+     RANGE(0, INT64_MAX), .fallback = "0", .value = "N",
+     .help = "a higher one replaces what was published before under the same id"},
 
     {"envelope", 0, OPTION_FLAG, GROUP_KAFKA, FOR(VERB_READ), AT(envelope),
      .help = "each message with its partition, offset, times and key"},
@@ -222,6 +228,10 @@ const char *option_group_title(enum option_group group) {
 
 bool option_takes_value(const struct option *option) {
     return option->kind != OPTION_FLAG && option->kind != OPTION_SHORTHAND;
+}
+
+const char *option_help(const struct option *option, unsigned verb) {
+    return verb == VERB_SCORE && option->score_help != NULL ? option->score_help : option->help;
 }
 
 const char *option_value_text(const struct option *option) {

@@ -56,6 +56,7 @@ struct option {
     const char *choices;  // "a|b|c", for OPTION_CHOICE
     const char *value;    // what --help shows for the value
     const char *help;
+    const char *score_help; // what --help of score says instead; NULL: the same
 };
 
 // All rows, in the order in which --help shows them.
@@ -67,6 +68,8 @@ const struct option *option_by_letter(char letter);
 unsigned option_verb_bit(const char *verb);
 const char *option_group_title(enum option_group group);
 bool option_takes_value(const struct option *option);
+// What --help says for the verb.
+const char *option_help(const struct option *option, unsigned verb);
 // What to write in place of the value in --help: "DIR", "N", "auto|cpu".
 const char *option_value_text(const struct option *option);
 

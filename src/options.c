@@ -90,10 +90,11 @@ static void store(struct settings *settings, const struct option *option,
 }
 
 // To take the last one without a word would drop the first.
-static enum status given_twice(const struct option *option, const char *shown) {
+static enum status given_twice(const struct option *option, const struct option *before,
+                               const char *shown) {
     const bool input = option->offset == offsetof(struct settings, input);
     return FAIL(
-        USAGE, "%s: --%s is given already%s", shown, target_of(option)->name,
+        USAGE, "%s: --%s is given already%s", shown, before->name,
         input ? "; for several inputs give a folder, a glob in quotes, or @list, a file of names"
               : "");
 }
@@ -113,11 +114,12 @@ enum status options_assign(struct options *options, const struct option *option,
     if (origin < options->origin[row]) return STATUS_OK;
     if (origin == ORIGIN_ARGUMENT && options->origin[row] == ORIGIN_ARGUMENT &&
         option->kind != OPTION_FLAG) {
-        return given_twice(option, shown);
+        return given_twice(option, options->by[row], shown);
     }
     store(&options->settings, option, &value);
     options->origin[row] = origin;
     options->line[row] = line;
+    options->by[row] = option;
     return STATUS_OK;
 }
 

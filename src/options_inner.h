@@ -20,7 +20,8 @@ struct options {
     unsigned bit;
     const char *file; // name of the configuration file, kept; NULL: none
     enum origin origin[OPTION_ROWS_MOST];
-    int64_t line[OPTION_ROWS_MOST]; // in the file
+    int64_t line[OPTION_ROWS_MOST];            // in the file
+    const struct option *by[OPTION_ROWS_MOST]; // the row that set it: its own, or a shorthand's
     enum origin property_origin[PROPERTIES_MOST];
     struct kept_text *kept;
 };

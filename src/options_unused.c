@@ -19,7 +19,7 @@ static void tell(const struct options *options, const char *name, const char *wh
         option->kind == OPTION_LIST && options->settings.property_count > 0 &&
         options->property_origin[options->settings.property_count - 1] == ORIGIN_ARGUMENT;
     if (!listed && options->origin[row] != ORIGIN_ARGUMENT) return;
-    LOG(WARN, "--%s has no effect: %s", name, why);
+    LOG(WARN, "--%s has no effect: %s", listed ? name : options->by[row]->name, why);
 }
 
 void options_tell_unused(const struct options *options) {
@@ -40,6 +40,14 @@ void options_tell_unused(const struct options *options) {
     }
     for (size_t i = 0; in && i < sizeof files_in / sizeof files_in[0]; i++) {
         tell(options, files_in[i], "the input is a topic");
+    }
+    if (is_topic(settings->output)) {
+        tell(options, "no-clobber", "results go to a topic, which is added to");
+    } else if (strcmp(settings->output, "-") == 0) {
+        tell(options, "no-clobber", "results go to standard output");
+    }
+    if (!is_topic(settings->output) && !is_topic(settings->dead_letters)) {
+        tell(options, "encoding", "no topic is written; files and standard output hold JSON lines");
     }
     if (strcmp(settings->output, "-") != 0) {
         tell(options, "print", "results go to --output, not to standard output");

@@ -62,7 +62,8 @@ static int32_t width_of(const struct record *record) {
     return 2;
 }
 
-static enum status send_record(struct publish *publish, const struct record *record) {
+static enum status send_record(struct publish *publish, struct record *record) {
+    record->version = (uint64_t)publish->settings->document_version;
     TRY(codec_encode_record(record, width_of(record), &publish->bytes));
     const struct kafka_outgoing message = {.key = record->id,
                                            .key_bytes = record->id_bytes,
@@ -78,7 +79,7 @@ static enum status send_record(struct publish *publish, const struct record *rec
     return STATUS_OK;
 }
 
-static enum status take(struct publish *publish, const struct record *record) {
+static enum status take(struct publish *publish, struct record *record) {
     switch (record->kind) {
     case RECORD_PARTITION_END: return STATUS_OK;
     case RECORD_FAULT:
@@ -87,9 +88,12 @@ static enum status take(struct publish *publish, const struct record *record) {
             LOG(WARN, "%s", record->fault);
             return STATUS_OK;
         }
-        LOG(WARN, "%s: document %.*s is left out: %s",
-            publish->inputs.input[record->partition].path, (int)record->id_bytes, record->id,
-            record->fault);
+        if (record->id_bytes > 0) {
+            LOG(WARN, "document %.*s is left out: %s", (int)record->id_bytes, record->id,
+                record->fault);
+        } else {
+            LOG(WARN, "a document is left out: %s", record->fault);
+        }
         return STATUS_OK;
     case RECORD_TOKENS: break;
     }
@@ -116,17 +120,23 @@ static enum status send_all(struct publish *publish) {
     return kafka_producer_flush(publish->producer);
 }
 
+static const char *plural(int64_t count) {
+    return count == 1 ? "" : "s";
+}
+
 static enum status report(const struct publish *publish, int64_t start_ms) {
     const double seconds = (double)(clock_ms() - start_ms + 1) / 1000;
     const int64_t all = publish->documents + publish->bad;
     LOG(INFO,
-        "topic %s: %" PRId64 " documents, %" PRId64 " records, %" PRId64 " tokens published and "
+        "topic %s: %" PRId64 " document%s, %" PRId64 " record%s, %" PRId64 " token%s published and "
         "acknowledged in %.1f s (%.0f tokens/s); %" PRId64 " bad",
-        publish->settings->topic, publish->documents, publish->records, publish->tokens, seconds,
+        publish->settings->topic, publish->documents, plural(publish->documents), publish->records,
+        plural(publish->records), publish->tokens, plural(publish->tokens), seconds,
         (double)publish->tokens / seconds, publish->bad);
     if ((double)publish->bad > publish->settings->max_bad * (double)all) {
-        return FAIL(BAD_INPUT, "%" PRId64 " of %" PRId64 " documents are bad, more than --max-bad",
-                    publish->bad, all);
+        return FAIL(BAD_INPUT,
+                    "%" PRId64 " of %" PRId64 " documents are bad, more than --max-bad %g%%",
+                    publish->bad, all, 100.0 * publish->settings->max_bad);
     }
     return STATUS_OK;
 }

@@ -14,6 +14,7 @@
 #    include <inttypes.h>
 #    include <stdio.h>
 #    include <string.h>
+#    include <sys/stat.h>
 
 #    define FLUSH_BYTES ((size_t)256 * 1024)
 
@@ -77,6 +78,26 @@ static enum status open_consumer(const struct settings *settings,
     return kafka_consumer_open(&reading, consumer);
 }
 
+// It takes one file; what score takes beside that is refused by name.
+static enum status check_output(const char *path) {
+    struct stat about;
+    const size_t bytes = strlen(path);
+    if (strncmp(path, "kafka:", 6) == 0) {
+        return FAIL(USAGE,
+                    "--output %s: read writes lines to a file or standard output; to copy messages "
+                    "from topic to topic use a tool of Kafka's, or ./%s for a file of this name",
+                    path, path);
+    }
+    if ((bytes > 0 && path[bytes - 1] == '/') ||
+        (stat(path, &about) == 0 && S_ISDIR(about.st_mode))) {
+        return FAIL(USAGE,
+                    "--output %s is a folder; read writes one file: give its name, as in "
+                    "%s%sscores.jsonl",
+                    path, path, path[bytes - 1] == '/' ? "" : "/");
+    }
+    return STATUS_OK;
+}
+
 enum status verb_read(const struct settings *settings, int *exit_code) {
     enum status status = STATUS_OK;
     struct kafka_consumer *consumer = NULL;
@@ -84,6 +105,7 @@ enum status verb_read(const struct settings *settings, int *exit_code) {
     struct sink *table = NULL;
     struct read_counts counts = {0};
     (void)exit_code;
+    TRY(check_output(settings->output));
     TRY_OUT(status, open_consumer(settings, &consumer));
     TRY_OUT(status, output_open(settings->output, &output));
     if (strcmp(settings->output, "-") == 0 && wants_table(settings) && !settings->envelope) {

@@ -15,6 +15,8 @@
 #define BAR_MS  100  // ten times a second looks alive and costs nothing
 #define LINE_MS 5000 // a line in a log file should be worth reading
 
+#define SHARES_LEAST_S 0.1 // of less, shares of the time say nothing
+
 struct report {
     const struct settings *settings;
     bool bar, lines;
@@ -28,7 +30,8 @@ enum status report_open(const struct settings *settings, struct report **opened)
     const bool wanted = !settings->quiet && !settings->no_progress;
     report->settings = settings;
     // mpirun carries the two streams of a rank apart: a table and a bar would end up in each other.
-    const bool mixed = launch_is_through_mpirun() && launch_output_is_terminal();
+    const bool mixed = launch_is_through_mpirun() && launch_output_is_terminal() &&
+                       strcmp(settings->output, "-") == 0;
     report->bar =
         wanted && launch_error_is_terminal() && !mixed && strcmp(settings->log_format, "text") == 0;
     report->lines = wanted && !report->bar;
@@ -78,6 +81,8 @@ static void say_sums(const struct score_totals *totals, double seconds) {
     const struct documents_counts *counts = &totals->documents;
     char documents[40];
     char tokens[40];
+    char scored[40] = "";
+    char rows[16];
     char rate[16];
     char more[128] = "";
     if (counts->text_bytes > 0) {
@@ -91,13 +96,18 @@ static void say_sums(const struct score_totals *totals, double seconds) {
                                              : ", %" PRId64 " inputs were complete already",
                  totals->inputs_skipped);
     }
-    LOG(INFO, "%s: %s, %s in %.1f s, %s tokens/s, %" PRId64 " bad, %" PRId64 " left open%s",
+    // tokens of documents that have a score; and, as the progress counts, all that were worked on
+    if (counts->rows != counts->tokens) {
+        snprintf(scored, sizeof scored, " (%s scored)",
+                 short_number((double)counts->rows, rows, sizeof rows));
+    }
+    LOG(INFO, "%s: %s, %s%s in %.1f s, %s tokens/s, %" PRId64 " bad, %" PRId64 " left open%s",
         totals->exit_code == 143 ? "stopped"
         : totals->exit_code == 0 ? "done"
                                  : "ended",
         count_of(counts->documents, "document", documents, sizeof documents),
-        count_of(counts->tokens, "token", tokens, sizeof tokens), seconds,
-        short_number(seconds > 0.0 ? (double)counts->tokens / seconds : 0.0, rate, sizeof rate),
+        count_of(counts->tokens, "token", tokens, sizeof tokens), scored, seconds,
+        short_number(seconds > 0.0 ? (double)counts->rows / seconds : 0.0, rate, sizeof rate),
         bad_sum(counts), counts->open, more);
     for (int i = 0; i < BAD_REASONS; i++) {
         if (counts->bad[i] == 0) continue;
@@ -113,10 +123,12 @@ static void say_sums(const struct score_totals *totals, double seconds) {
 // As shares: of the ranks' time, what their threads that compute did; of the leaders' time, what
 // they did meanwhile.
 static void say_stages(const struct score_totals *totals, double seconds) {
+    const double run_seconds = (double)totals->run_ns * 1e-9;
+    if (run_seconds > seconds) seconds = run_seconds; // another group's leader began earlier
+    if (totals->steps == 0 || seconds < SHARES_LEAST_S) return;
     const double ranks = seconds * 1e9 * (double)(totals->ranks > 0 ? totals->ranks : 1) / 100.0;
     const double leaders =
         seconds * 1e9 * (double)(totals->leaders > 0 ? totals->leaders : 1) / 100.0;
-    if (totals->steps == 0 || seconds <= 0.0) return;
     LOG(INFO,
         "time: ranks compute %.0f%%, wait %.0f%%; %s ingest %.1f%%, plan %.1f%%, emit %.1f%%, "
         "commit %.1f%%",
@@ -129,9 +141,14 @@ static void say_stages(const struct score_totals *totals, double seconds) {
 static void say_verdict(const struct settings *settings, const struct score_totals *totals) {
     const int64_t bad = bad_sum(&totals->documents);
     const int64_t all = totals->documents.documents + bad;
+    char complete[64] = "";
+    if (totals->inputs_skipped > 0) {
+        snprintf(complete, sizeof complete, " (%" PRId64 " inputs were complete already)",
+                 totals->inputs_skipped);
+    }
     if (totals->exit_code == status_exit_code(STATUS_BAD_INPUT)) {
-        LOG(ERROR, "%" PRId64 " of %" PRId64 " documents are bad, more than --max-bad %g%%", bad,
-            all, 100.0 * settings->max_bad);
+        LOG(ERROR, "%" PRId64 " of %" PRId64 " documents are bad%s, more than --max-bad %g%%", bad,
+            all, complete, 100.0 * settings->max_bad);
     } else if (totals->exit_code == status_exit_code(STATUS_SOME_BAD)) {
         LOG(ERROR, "%" PRId64 " of %" PRId64 " documents are bad, and --strict is given", bad, all);
     }

@@ -48,6 +48,8 @@ __attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
                                                     const struct banner_pipe *errors, pid_t parent,
                                                     const sigset_t *mask) {
     setpgid(0, 0); // so that a terminal's Ctrl-C reaches us only
+    mpirun_set_environment(mpirun,
+                           settings); // says what our standard error is: before it is a pipe
     banner_pipe_use(errors);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(1);
@@ -57,7 +59,6 @@ __attribute__((noreturn)) static void become_mpirun(const struct mpirun *mpirun,
     }
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, mask, NULL);
-    mpirun_set_environment(mpirun, settings);
     execvp(mpirun->argument[0], mpirun->argument);
     _exit(127);
 }
@@ -221,6 +222,10 @@ enum status verb_run(const struct settings *settings, int *exit_code) {
     const ssize_t bytes = readlink("/proc/self/exe", self, sizeof self - 1);
     if (bytes < 0) return FAIL(UNEXPECTED, "run: /proc/self/exe: %s", strerror(errno));
     self[bytes] = '\0';
+    // the file serves the verb too, unless that has one of its own
+    if (settings->config != NULL && setenv("LONGSCAN_CONFIG", settings->config, 1) != 0) {
+        return FAIL(NO_MEMORY, "run: environment");
+    }
     TRY(check_inner(settings, &alone, &peer_timeout_ms));
     if (alone) return become_inner(settings, self);
     TRY_OUT(status, mpirun_open(settings, peer_timeout_ms, self, &mpirun));

@@ -55,7 +55,14 @@ static uint64_t settings_hash(const struct rank_run *run) {
 
 static enum status check_model(const char *model) {
     struct stat about;
-    if (stat(model, &about) == 0 && S_ISDIR(about.st_mode)) return STATUS_OK;
+    const bool there = stat(model, &about) == 0;
+    if (there && S_ISDIR(about.st_mode)) return STATUS_OK;
+    if (there) {
+        return FAIL(USAGE,
+                    "--model %s is a file; give the folder it is in, with config.json and "
+                    "model.safetensors",
+                    model);
+    }
     return FAIL(USAGE,
                 "--model %s: there is no such folder; it takes a local folder with config.json and "
                 "model.safetensors, names of a hub are not downloaded",
@@ -256,7 +263,8 @@ static enum status gather_totals(const struct rank_run *run, int exit_code,
 static void judge(const struct settings *settings, struct score_totals *totals) {
     const int64_t bad = bad_of(&totals->documents);
     if (totals->exit_code != 0 || bad == 0) return;
-    const double all = (double)(totals->documents.documents + bad);
+    // an input that was complete already is known to be good, as one document at least
+    const double all = (double)(totals->documents.documents + bad + totals->inputs_skipped);
     if ((double)bad > settings->max_bad * all) {
         totals->exit_code = status_exit_code(STATUS_BAD_INPUT);
     } else if (settings->strict) {

@@ -63,6 +63,7 @@ struct settings {
     int64_t property_count;
     int64_t partitions;        // --partitions N (broker: of auto-created topics)
     int64_t record_tokens;     // --record-tokens N (publish): tokens of one record
+    int64_t document_version;  // --document-version N (publish): a higher one replaces a lower
     int64_t broker_timeout_ms; // --broker-timeout 60s: unreachable this long ends the job (140)
     bool envelope;             // --envelope (read): each message with its place, times and key
     const char *ready_file;    // --ready-file F (broker): written with the address once it serves

@@ -36,6 +36,8 @@ static void put_bad(FILE *out, const struct documents_counts *counts) {
 static void put_scores(FILE *out, const struct documents_counts *counts) {
     put_count(out, "documents", counts->documents);
     put_count(out, "tokens", counts->tokens);
+    put_count(out, "rows",
+              counts->rows); // through the model, those of documents without a score too
     put_count(out, "scored", counts->scored);
     put_bad(out, counts);
     put_count(out, "open", counts->open);
@@ -62,7 +64,7 @@ static void put_summary(FILE *out, const struct score_totals *totals, double sec
     put_scores(out, &totals->documents);
     put_number(out, "seconds", seconds);
     put_number(out, "tokens_per_second",
-               seconds > 0.0 ? (double)totals->documents.tokens / seconds : 0.0);
+               seconds > 0.0 ? (double)totals->documents.rows / seconds : 0.0);
     put_count(out, "steps", totals->steps);
     put_count(out, "moves", totals->moves);
     put_count(out, "hand_overs", totals->hand_overs);

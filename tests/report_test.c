@@ -4,6 +4,7 @@
 
 #include "ops/base/json.h"
 #include "src/launch.h"
+#include "src/score_rank.h"
 #include "src/summary.h"
 #include "src/table_sink.h"
 #include "tests/temp_folder.h"
@@ -13,7 +14,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -104,6 +107,7 @@ static void a_summary_is_one_json_object(void **state) {
         .documents = {.documents = 3,
                       .tokens = 300,
                       .scored = 297,
+                      .rows = 500,
                       .nll = 297.0,
                       .bad = {[BAD_GAP] = 2, [BAD_NLL] = 1}},
         .exit_code = 5
@@ -116,11 +120,58 @@ static void a_summary_is_one_json_object(void **state) {
     fclose(file);
     assert_true(summary_number(text, "exit_code", &number) && number == 5.0);
     assert_true(summary_number(text, "bad", &number) && number == 3.0);
-    assert_true(summary_number(text, "tokens_per_second", &number) && number == 150.0);
+    assert_true(summary_number(text, "tokens_per_second", &number) && number == 250.0);
+    assert_true(summary_number(text, "rows", &number) && number == 500.0);
     assert_true(summary_number(text, "perplexity", &number) && fabs(number - exp(1.0)) < 1e-15);
     assert_non_null(strstr(text, "\"gap\":2"));
     assert_int_equal(summary_write("/nonexistent/summary.json", &totals, 2.0), STATUS_IO);
     temp_folder_remove(&folder);
+}
+
+// What the job's end says on standard error.
+static void closing_words(const struct score_totals *totals, char *text, size_t bytes) {
+    const struct settings settings = {.quiet = true, .output = "-", .log_format = "text"};
+    struct report *report = NULL;
+    const int own = dup(STDERR_FILENO);
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    fflush(stderr);
+    dup2(fileno(file), STDERR_FILENO);
+    const enum status opened = report_open(&settings, &report);
+    const enum status closed = report_close(&report, totals);
+    fflush(stderr);
+    dup2(own, STDERR_FILENO);
+    close(own);
+    assert_int_equal(opened, STATUS_OK);
+    assert_int_equal(closed, STATUS_OK);
+    rewind(file);
+    text[fread(text, 1, bytes - 1, file)] = '\0';
+    fclose(file);
+}
+
+static void the_end_counts_what_the_progress_counted(void **state) {
+    char text[4096];
+    struct score_totals totals = {
+        .documents = {.documents = 18, .tokens = 37600, .rows = 154000},
+        .steps = 9,
+        .ranks = 3,
+        .leaders = 1,
+        .exit_code = 143,
+        .compute_ns = 2000000,
+        .wait_ns = 700000,
+        .run_ns = 1000000
+    };
+    (void)state;
+    closing_words(&totals, text, sizeof text);
+    assert_non_null(strstr(text, "stopped: 18 documents, 37.6k tokens (154k scored) in "));
+    assert_null(strstr(text, "time:")); // of a millisecond
+    totals.documents.rows = totals.documents.tokens;
+    totals.run_ns = 1000000000;
+    totals.compute_ns = 2000000000;
+    totals.wait_ns = 700000000;
+    closing_words(&totals, text, sizeof text);
+    assert_non_null(strstr(text, "stopped: 18 documents, 37.6k tokens in "));
+    assert_non_null(strstr(text, "time: ranks compute 67%, wait 23%;"));
 }
 
 static void numbers_are_short(void **state) {
@@ -251,6 +302,7 @@ int main(void) {
         cmocka_unit_test(a_table_has_a_head_rows_and_a_total),
         cmocka_unit_test(ids_are_shortened_and_harmless),
         cmocka_unit_test(a_summary_is_one_json_object),
+        cmocka_unit_test(the_end_counts_what_the_progress_counted),
         cmocka_unit_test(numbers_are_short),
         cmocka_unit_test(progress_is_of_what_is_scored),
         cmocka_unit_test(progress_never_goes_back_nor_ends_early),

@@ -64,6 +64,27 @@ class Records(FailureTest):
         self.run_score(*self.broker.topic(topic), "--strict")
         self.assertEqual(sorted(len(found) for found in by_id(self.output).values()), [1] * 300)
 
+    def test_a_higher_version_is_published(self):
+        topic = self.topics.pop()
+        publish = ["publish", "--topic", topic, "--brokers", self.broker.address, "--input"]
+        done = longscan(*publish, self.documents("one.jsonl", [{"id": "a", "tokens": [1, 2, 3]}]))
+        self.assertIn(" 1 document, 1 record, 3 tokens published", done.stderr)
+        longscan(*publish, self.documents("two.jsonl", [{"id": "a", "tokens": [1, 2]}]), "--document-version", "7")
+        longscan(*publish, self.documents("old.jsonl", [{"id": "a", "tokens": [9]}]), "--document-version", "6")
+        self.assertEqual([json.loads(line)["version"] for line in
+                          longscan("read", "-t", topic, "-b", self.broker.address).stdout.splitlines()], [0, 7, 6])
+        self.run_score(*self.broker.topic(topic), "--strict")
+        self.assertEqual(json.loads(by_id(self.output)["a"][-1])["tokens"], 2)
+        longscan(*publish, self.folder / "one.jsonl", "--document-version", "-1", expect=2)
+
+    def test_lines_that_cannot_be_published(self):
+        source = self.write("in.jsonl", '{"id":"a","tokens":[1]}\nnonsense\n{"id":"b","tokens":[-1]}\n')
+        done = longscan("publish", "--topic", self.topics.pop(), "--brokers", self.broker.address, "--input", source,
+                        "--max-bad", "5%", expect=3)
+        self.assert_said(done, f"a document is left out: {source}:2: ")
+        self.assert_said(done, f"a document is left out: {source}:3: ")
+        self.assert_said(done, "2 of 3 documents are bad, more than --max-bad 5%")
+
     def test_missing_records(self):
         self.bad([record("a", [1, 2]), record("a", [4], first=3), record("a", [5], first=4, last=True)],
                  "document a", "starts at token 3, expected 2")

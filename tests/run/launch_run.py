@@ -123,6 +123,18 @@ class Launch(RunTest):
         self.assertEqual(pasted.stdout, longscan(*arguments, "--token-nll").stdout)
         self.nothing_is_left()
 
+    def test_a_configuration_file_serves_the_verb_too(self):
+        source = self.folder / "one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": [1, 2, 3]}])
+        (self.folder / "c.conf").write_text("token-nll = yes\nprocesses = 2\n")
+        (self.folder / "d.conf").write_text("token-nll = no\n")
+        arguments = ["score", "--model", self.model, "--input", source]
+        front = ["run", "-C", self.folder / "c.conf", "-n", "2"]
+        self.assertIn("token_nll", longscan(*front, *arguments).stdout)
+        self.assertNotIn("token_nll", longscan(*front, *arguments, "-C", self.folder / "d.conf").stdout)
+        self.assertIn("token-nll = yes  # " + str(self.folder / "c.conf"),
+                      longscan(*front, *arguments, "--show-config").stdout)
+
     def test_the_last_word_is_ours(self):
         source = self.folder / "one.jsonl"
         write_jsonl(source, [{"id": "a", "tokens": [1, 2, 3]}])

@@ -1,10 +1,12 @@
 """What a run refuses before it begins: models and options. What is wrong is named, the exit code is the
 right one, and no output is made."""
 import json
+import os
 import struct
+import unittest
 
 from failing import FailureTest
-from harness import longscan, main, need_shared
+from harness import HAVE_KAFKA, longscan, main, need_shared
 
 GOOD = [{"id": f"good-{i}", "tokens": [1, 2, 3]} for i in range(3)]
 WEIGHT = "backbone.layers.1.mixer.in_proj.weight"
@@ -132,7 +134,8 @@ class Options(FailureTest):
 
     def test_an_option_that_is_given_twice(self):
         for needles, *arguments in ((["--input", "@list", "glob"], "--input", self.input), (["--threads"], "--threads",
-                                    "1", "--threads", "2"), (["--follow", "--until"], "--until", "end", "--follow")):
+                                    "1", "--threads", "2"), (["--follow: --until"], "--until", "end", "--follow"),
+                                    (["--until: --follow"], "--follow", "--until", "end")):
             with self.subTest(arguments=arguments):
                 self.wrong(["given already", *needles], *arguments)
         self.run_score("--input", self.input, "--threads", "1", "-q", "-q", environment={"LONGSCAN_THREADS": "2"})
@@ -156,7 +159,10 @@ class Options(FailureTest):
         source = self.input
         for needles, *arguments in ((["--brokers", "no topic"], "--brokers", "x:1"),
                                     (["--property", "no topic"], "-X", "a=b"),
-                                    (["--until", "no topic"], "--follow"), (["--print", "--output"], "--print", "table")):
+                                    (["--follow has", "no topic"], "--follow"),
+                                    (["--until has", "no topic"], "--until", "end"),
+                                    (["--encoding", "no topic"], "--encoding", "json"),
+                                     (["--print", "--output"], "--print", "table")):
             with self.subTest(arguments=arguments):
                 self.assert_said(self.run_score("--input", source, *arguments), "no effect", *needles)
         quiet = self.run_score("--input", source, environment={"LONGSCAN_BROKERS": "x:1"})
@@ -175,6 +181,23 @@ class Options(FailureTest):
         letters = self.write("letters.jsonl", "kept")
         self.refused(2, ["letters.jsonl exists"], "--input", self.input, "--dead-letters", letters, "--no-clobber")
         self.assertEqual(letters.read_text(), "kept")
+
+    def test_a_model_that_is_a_file(self):
+        self.model = self.model / "model.safetensors"
+        self.refused(2, [f"--model {self.model} is a file", "folder it is in"], "--input", self.input)
+
+    @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
+    def test_outputs_that_read_does_not_take(self):
+        (self.folder / "old").mkdir()
+        for output, needle in (("kafka:dead", "read writes lines to a file"), (self.folder / "old", "is a folder"),
+                               (f"{self.folder / 'new'}/", "is a folder")):
+            with self.subTest(output=output):
+                done = longscan("read", "-t", "scores", "-b", "127.0.0.1:1", "-o", output, expect=2)
+                self.assert_said(done, f"--output {output}", needle)
+        self.assertFalse(os.path.exists("kafka:dead"))
+        self.assertNotIn("kafka:", longscan("read", "--help").stdout)
+        self.assertIn("kafka:TOPIC", longscan("score", "--help").stdout)
+        self.assertNotIn("what the model says", longscan("publish", "--help").stdout)
 
     def test_places_in_the_source_are_for_debugging(self):
         self.model = "gone"

@@ -108,6 +108,16 @@ class Shards(FailureTest):
         names = sorted({path.name for path in source.iterdir()} | set(bad))
         return bad, self.write("list", "".join(f"{source / name}\n" for name in names))
 
+    def test_what_is_complete_is_good(self):
+        """A run that could put up with some bad shards can be resumed: they are the same share as before."""
+        source, output = self.fill("in", 30, documents=1), self.folder / "out"
+        names = [*source.iterdir(), *(source / f"gone-{i}.jsonl" for i in range(3))]
+        listed = self.write("list", "".join(f"{name}\n" for name in names))
+        for resume in ([], ["--resume"]):
+            self.run_score("--input", f"@{listed}", "--max-bad", "10%", *resume, output=output)
+        done = self.run_score("--input", f"@{listed}", "--max-bad", "9%", "--resume", output=output, expect=3)
+        self.assert_said(done, "3 of 3 documents are bad (30 inputs were complete already)", "--max-bad 9%")
+
     def test_bad_shards(self):
         source = self.fill("in", 30)
         output, summary = self.folder / "out", self.folder / "summary.json"

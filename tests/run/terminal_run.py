@@ -12,7 +12,7 @@ import time
 import unittest
 
 from failing import PASSKEY, FailureTest
-from harness import HAVE_KAFKA, PROGRAM, Broker, longscan, main, random_tokens
+from harness import HAVE_KAFKA, HAVE_MPI, PROGRAM, Broker, longscan, main, random_tokens
 
 
 def set_columns(terminal, columns):
@@ -20,11 +20,12 @@ def set_columns(terminal, columns):
 
 
 class Terminal(FailureTest):
-    def shown(self, *arguments, columns=80, then=None):
+    def shown(self, *arguments, columns=80, then=None, ranks=1):
         """Everything that a terminal of so many columns is sent; after two seconds it has `then`."""
         ours, theirs = pty.openpty()
         set_columns(ours, columns)
-        process = subprocess.Popen([str(PROGRAM), "score", "--model", str(PASSKEY), "--threads", "1", "--step-tokens",
+        launcher = ["run", "-n", str(ranks)] if ranks > 1 else []
+        process = subprocess.Popen([str(PROGRAM), *launcher, "score", "--model", str(PASSKEY), "--threads", "1", "--step-tokens",
                                     "1024", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=theirs,
                                    stderr=theirs)
         os.close(theirs)
@@ -74,6 +75,29 @@ class Terminal(FailureTest):
         for bar in self.bars(shown):
             self.assertLess(len(bar), 20)
 
+    @unittest.skipUnless(HAVE_MPI, "built without MPI")
+    def test_ranks_through_mpirun(self):
+        """A bar, unless a table goes to the same terminal, for mpirun carries the two apart."""
+        shown = self.shown("--input", self.input(), "--output", self.output, columns=77, ranks=2)
+        self.check(self.bars(shown))
+        self.assertLess(max(map(len, self.bars(shown))), 77)
+        self.assertIn("info [0] done: 6 documents, 120k tokens in", shown)
+        self.assertEqual(self.bars(self.shown("--input", self.input(), ranks=2)), [])
+
+    @unittest.skipUnless(HAVE_MPI and HAVE_KAFKA, "built without MPI or Kafka")
+    def test_shares_of_the_time(self):
+        """What ranks did before there was a run, as while the leader looks for its topic, is no share of it."""
+        source = self.documents("some.jsonl", [{"id": str(i), "tokens": random_tokens(i, 9000, 256)} for i in range(8)])
+        with Broker(partitions=2, topics=["t"]) as broker:
+            longscan("publish", "--input", source, "--topic", "t", "--brokers", broker.address, "--record-tokens", "2k")
+            done = longscan("run", "-n", "3", "score", "--model", PASSKEY, "--threads", "1", "--step-tokens", "1024",
+                            *broker.topic("t"), "--output", self.output, "--summary", self.folder / "summary")
+        summary = json.loads((self.folder / "summary").read_text())
+        self.assertGreater(summary["wait_seconds"], 0)
+        self.assertLessEqual(summary["compute_seconds"] + summary["wait_seconds"], 3 * summary["run_seconds"])
+        shares = re.search(r"compute (\d+)%, wait (\d+)%", done.stderr)
+        self.assertLessEqual(sum(map(int, shares.groups())), 101, "each is rounded")
+
     @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
     def test_a_topic(self):
         source = self.input()
@@ -92,6 +116,9 @@ class Terminal(FailureTest):
         for name in ("ingest", "plan", "emit", "commit", "run", "compute", "wait"):
             self.assertGreaterEqual(summary[f"{name}_seconds"], 0)
         self.assertGreater(summary["compute_seconds"], 0)
+        self.assertEqual(summary["rows"], 3)
+        if summary["seconds"] < 0.1:
+            self.assertNotIn("time: ranks", done.stderr)
         self.assertFalse((self.folder / "-").exists() or os.path.exists("-"))
 
     def test_the_peak_is_of_this_program(self):
