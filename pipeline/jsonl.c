@@ -220,6 +220,18 @@ static bool read_line(struct jsonl *jsonl, char *start, size_t bytes, struct lin
                   json.wrong == NULL ? "wrong" : json.wrong, json.wrong_at);
 }
 
+// A line that is refused stays as it came.
+static bool settle_id(struct line *line) {
+    char id[6 * ID_BYTES_MOST]; // the longest escape of a byte
+    if (!line->id_is_text) return line->id_bytes <= ID_BYTES_MOST;
+    if (line->id_bytes > sizeof id) return false;
+    const size_t bytes = json_unescape(line->id, line->id_bytes, id);
+    if (bytes > ID_BYTES_MOST) return false;
+    if (bytes > 0) memcpy(line->id, id, bytes);
+    line->id_bytes = bytes;
+    return true;
+}
+
 bool jsonl_parse(struct jsonl *jsonl, char *line, size_t bytes, struct jsonl_document *document) {
     struct line seen = {0};
     struct jsonl_tokens tokens = {0};
@@ -230,10 +242,7 @@ bool jsonl_parse(struct jsonl *jsonl, char *line, size_t bytes, struct jsonl_doc
                                       : "it has neither \"%.64s\" nor \"%s\"",
                       jsonl->text_field, TOKENS_FIELD);
     }
-    if (seen.id_is_text) seen.id_bytes = json_unescape(seen.id, seen.id_bytes, seen.id);
-    if (seen.id_bytes > ID_BYTES_MOST) {
-        return refuse(jsonl, "its id is longer than %d bytes", ID_BYTES_MOST);
-    }
+    if (!settle_id(&seen)) return refuse(jsonl, "its id is longer than %d bytes", ID_BYTES_MOST);
     if (seen.text != NULL) {
         seen.text_bytes = json_unescape(seen.text, seen.text_bytes, seen.text);
     }
