@@ -16,6 +16,9 @@ struct file_sink_settings {
     bool no_clobber;             // an existing output is not to be replaced
     bool resume;                 // the input of an existing output is skipped
     struct result_ids ids;
+    int64_t
+        score_every; // what results hold beside their scores: windows of so many tokens; 0: none
+    bool token_nll;
 };
 
 // Everything that can be found out before work begins: outputs that exist already (no_clobber),
@@ -26,8 +29,10 @@ enum status file_sink_check(const struct file_sink_settings *settings);
 
 // Which inputs have an output already: complete[inputs] is filled. Errors: NO_MEMORY, USAGE.
 enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete);
-// Were those outputs made with the model, settings and numerics of settings->ids? Their first
-// results say so; one without documents may stay. Errors: MISMATCH (naming the file), NO_MEMORY.
+// Were those outputs made with the model, settings and numerics of settings->ids, and do they hold
+// the arrays that are asked for, no more and no less? Their first results say so, as far as a short
+// document tells the length of windows; one without documents may stay. Errors: MISMATCH (naming the
+// file), NO_MEMORY.
 enum status file_sink_verify(const struct file_sink_settings *settings, const bool *complete);
 
 // Errors: USAGE, IO, NO_MEMORY.

@@ -2,6 +2,7 @@
 #include "pipeline/inputs.h"
 
 #include "ops/base/room.h"
+#include "pipeline/packing.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,7 +33,12 @@ static enum status add(struct inputs *inputs, char *path) {
     void *items = inputs->input;
     enum status status = STATUS_OK;
     bool standard = strcmp(path, "-") == 0;
-    if (inputs->count == INT32_MAX) {
+    if (packing_unsupported(path) != NULL) {
+        status = FAIL(USAGE,
+                      "cannot read %s: %s is not supported; unpack it, or pack it as .gz "
+                      "or .zst",
+                      path, packing_unsupported(path));
+    } else if (inputs->count == INT32_MAX) {
         status = FAIL(USAGE, "more than %d input files", INT32_MAX);
     } else {
         status = room_for(&items, &inputs->room, (size_t)inputs->count + 1, sizeof *inputs->input);

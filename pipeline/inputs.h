@@ -25,6 +25,6 @@ struct inputs {
 // SRC is a file, a folder (its regular files, not those of folders inside it), a glob, @LIST (a
 // file with one path a line, kept in its order) or "-". Folders and globs give their files sorted
 // by path; hidden files and *.partial are left out of them. Owns: *inputs is the caller's.
-// Errors: USAGE (nothing there), IO, NO_MEMORY.
+// Errors: USAGE (nothing there, or packed in a way that is not known), IO, NO_MEMORY.
 enum status inputs_expand(const char *source, struct inputs *inputs);
 void inputs_free(struct inputs *inputs);

@@ -220,6 +220,22 @@ static bool read_line(struct jsonl *jsonl, char *start, size_t bytes, struct lin
                   json.wrong == NULL ? "wrong" : json.wrong, json.wrong_at);
 }
 
+// What is wrong with it; NULL: nothing. A line that is refused stays as it came.
+static const char *settle_id(struct line *line) {
+    static const char too_long[] = "its id is longer than 1024 bytes";
+    char id[6 * ID_BYTES_MOST]; // the longest escape of a byte
+    _Static_assert(ID_BYTES_MOST == 1024, "said in words");
+    if (!line->id_is_text) return line->id_bytes > ID_BYTES_MOST ? too_long : NULL;
+    if (line->id_bytes > sizeof id) return too_long;
+    const size_t bytes = json_unescape(line->id, line->id_bytes, id);
+    if (bytes > ID_BYTES_MOST) return too_long;
+    // in protobuf it would pass for another
+    if (bytes > 0 && memchr(id, '\0', bytes) != NULL) return "its id has a NUL inside";
+    if (bytes > 0) memcpy(line->id, id, bytes);
+    line->id_bytes = bytes;
+    return NULL;
+}
+
 bool jsonl_parse(struct jsonl *jsonl, char *line, size_t bytes, struct jsonl_document *document) {
     struct line seen = {0};
     struct jsonl_tokens tokens = {0};
@@ -230,13 +246,8 @@ bool jsonl_parse(struct jsonl *jsonl, char *line, size_t bytes, struct jsonl_doc
                                       : "it has neither \"%.64s\" nor \"%s\"",
                       jsonl->text_field, TOKENS_FIELD);
     }
-    if (seen.id_is_text) seen.id_bytes = json_unescape(seen.id, seen.id_bytes, seen.id);
-    if (seen.id_bytes > ID_BYTES_MOST) {
-        return refuse(jsonl, "its id is longer than %d bytes", ID_BYTES_MOST);
-    }
-    if (seen.id_bytes > 0 && memchr(seen.id, '\0', seen.id_bytes) != NULL) {
-        return refuse(jsonl, "its id has a NUL inside"); // in protobuf it would pass for another
-    }
+    const char *wrong = settle_id(&seen);
+    if (wrong != NULL) return refuse(jsonl, "%s", wrong);
     if (seen.text != NULL) {
         seen.text_bytes = json_unescape(seen.text, seen.text_bytes, seen.text);
     }

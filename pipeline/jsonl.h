@@ -34,7 +34,7 @@ struct jsonl {
 
 void jsonl_open(struct jsonl *jsonl, const char *id_field, const char *text_field);
 // Takes a line apart; strings lose their escapes in place. A null counts as missing, and so does an
-// empty id. false: the line cannot be used, and wrong says why.
+// empty id. false: the line cannot be used, wrong says why, and it is as it was.
 bool jsonl_parse(struct jsonl *jsonl, char *line, size_t bytes, struct jsonl_document *document);
 // The next tokens, at most `most`. Returns how many; 0: none are left.
 int64_t jsonl_tokens_next(struct jsonl_tokens *tokens, int32_t *token, int64_t most);

@@ -80,7 +80,16 @@ static enum status open_packer(struct output *output, enum packing packing) {
     return packer_open(packing, &output->packer);
 }
 
+enum status output_check_name(const char *path) {
+    const char *extension = packing_unsupported(path);
+    if (extension == NULL) return STATUS_OK;
+    return FAIL(USAGE,
+                "cannot write %s: %s is not supported; name it .gz or .zst to have it packed", path,
+                extension);
+}
+
 enum status output_open(const char *path, struct output **opened) {
+    TRY(output_check_name(path));
     struct output *output = calloc(1, sizeof *output);
     if (output == NULL) return FAIL(NO_MEMORY, "the output %s", path);
     enum status status = STATUS_OK;

@@ -15,8 +15,11 @@ struct output {
     bool kept_back;        // by the packer
 };
 
+// A name that promises a packing which is not known is refused. Errors: USAGE.
+enum status output_check_name(const char *path);
 // "-" is standard output. A name that is a link is followed; a pipe or device is written to as it
-// is, anything else as PATH.partial. Errors: IO, NO_MEMORY.
+// is, anything else as PATH.partial. Errors: IO, NO_MEMORY,
+// USAGE (see output_check_name).
 enum status output_open(const char *path, struct output **opened);
 // Write what is pending; of a packed output, what there is of it. Errors: IO, naming the output.
 enum status output_write(struct output *output);

@@ -13,11 +13,13 @@
 static const char *const id_names[] = {"model", "settings", "numerics"};
 #define IDS 3
 
-// What a line of results says of what it was made with.
+// What the lines up to a first result say of what they were made with.
 struct made_with {
     bool known[IDS];
     uint64_t id[IDS];
-    bool piece; // a part of the arrays of a document whose result comes further down
+    bool goes_on; // the last line: a piece of a document's arrays, or a document taken back
+    bool token_nll, windows;
+    int64_t window_least, window_most; // tokens of a window
 };
 
 static bool read_hash(const char *text, size_t bytes, uint64_t *hash) {
@@ -32,27 +34,65 @@ static bool read_hash(const char *text, size_t bytes, uint64_t *hash) {
     return true;
 }
 
+static bool read_window(struct json *json, int64_t *first, int64_t *scored) {
+    const char *key = NULL;
+    size_t key_bytes = 0;
+    if (!json_object(json)) return false;
+    while (json_key(json, &key, &key_bytes)) {
+        const bool good = json_is(key, key_bytes, "first")    ? json_int(json, first)
+                          : json_is(key, key_bytes, "scored") ? json_int(json, scored)
+                                                              : json_skip(json);
+        if (!good) return false;
+    }
+    return *first >= 0 && *scored >= 0;
+}
+
+// Windows follow each other without a gap: from one to the next is their length. One alone holds no
+// more positions than that.
+static bool read_windows(struct json *json, struct made_with *made) {
+    int64_t before = 0;
+    made->windows = true;
+    if (!json_array(json)) return false;
+    for (int i = 0; json_item(json); i++) {
+        int64_t first = 0, scored = 0;
+        if (i > 1) {
+            if (!json_skip(json)) return false;
+            continue;
+        }
+        if (!read_window(json, &first, &scored)) return false;
+        if (i == 1) made->window_least = made->window_most = first - before;
+        if (scored > made->window_least) made->window_least = scored;
+        before = first;
+    }
+    return true;
+}
+
+static bool read_value(struct json *json, const char *key, size_t key_bytes,
+                       struct made_with *made) {
+    const char *text = NULL;
+    size_t text_bytes = 0;
+    for (int i = 0; i < IDS; i++) {
+        if (!json_is(key, key_bytes, id_names[i])) continue;
+        if (!json_string(json, &text, &text_bytes)) return false;
+        made->known[i] = read_hash(text, text_bytes, &made->id[i]);
+        return true;
+    }
+    const bool windows = json_is(key, key_bytes, "windows");
+    const bool token_nll = json_is(key, key_bytes, "token_nll");
+    if (windows || token_nll || json_is(key, key_bytes, "retracted")) made->goes_on = true;
+    if (token_nll) made->token_nll = true;
+    return windows ? read_windows(json, made) : json_skip(json);
+}
+
 static bool read_line(const char *line, size_t bytes, struct made_with *made) {
     struct json json;
-    const char *key = NULL, *text = NULL;
-    size_t key_bytes = 0, text_bytes = 0;
-    *made = (struct made_with){0};
+    const char *key = NULL;
+    size_t key_bytes = 0;
+    made->goes_on = false;
     json_open(&json, line, bytes);
     if (!json_object(&json)) return false;
     while (json_key(&json, &key, &key_bytes)) {
-        int which = 0;
-        while (which < IDS && !json_is(key, key_bytes, id_names[which])) {
-            which++;
-        }
-        if (json_is(key, key_bytes, "windows") || json_is(key, key_bytes, "token_nll")) {
-            made->piece = true;
-        }
-        if (which == IDS) {
-            if (!json_skip(&json)) return false;
-        } else {
-            if (!json_string(&json, &text, &text_bytes)) return false;
-            made->known[which] = read_hash(text, text_bytes, &made->id[which]);
-        }
+        if (!read_value(&json, key, key_bytes, made)) return false;
     }
     return json_end(&json);
 }
@@ -68,6 +108,30 @@ static enum status next_line(struct byte_reader *reader, size_t *bytes, bool *go
         *bytes = end == NULL ? have : (size_t)(end - reader->data) - reader->begin + 1;
         *good = end != NULL || have == 0;
         if (reader->ended || want > LINE_MOST) break;
+    }
+    return STATUS_OK;
+}
+
+static enum status other_arrays(const char *path, const char *what, const char *option) {
+    return FAIL(MISMATCH,
+                "--resume: %s %s, unlike what this run is asked for (%s): remove the old outputs, "
+                "or choose another --output",
+                path, what, option);
+}
+
+static enum status compare_arrays(const char *path, const struct made_with *made,
+                                  const struct file_sink_settings *settings) {
+    const int64_t every = settings->score_every;
+    if (made->token_nll != settings->token_nll) {
+        return other_arrays(path, made->token_nll ? "has \"token_nll\"" : "has no \"token_nll\"",
+                            "--token-nll");
+    }
+    if (made->windows != (every > 0)) {
+        return other_arrays(path, made->windows ? "has \"windows\"" : "has no \"windows\"",
+                            "--score-every");
+    }
+    if (made->windows && (every < made->window_least || every > made->window_most)) {
+        return other_arrays(path, "has \"windows\" of another length", "--score-every");
     }
     return STATUS_OK;
 }
@@ -93,8 +157,8 @@ static enum status not_ours(const char *path, const char *why) {
 }
 
 static enum status check_lines(const char *path, struct byte_reader *reader,
-                               const struct result_ids *ids) {
-    struct made_with made = {.piece = true};
+                               const struct file_sink_settings *settings) {
+    struct made_with made = {.window_most = INT64_MAX};
     bool good = true;
     for (bool any = false;; any = true) {
         size_t bytes = 0;
@@ -102,8 +166,11 @@ static enum status check_lines(const char *path, struct byte_reader *reader,
         if (bytes == 0 && !any) return STATUS_OK; // an input without documents
         if (!good || bytes == 0 || !read_line(reader->data + reader->begin, bytes, &made)) break;
         reader->begin += bytes;
-        if (made.known[0] && made.known[1] && made.known[2]) return compare(path, &made, ids);
-        if (!made.piece) break;
+        if (made.known[0] && made.known[1] && made.known[2]) {
+            TRY(compare(path, &made, &settings->ids));
+            return compare_arrays(path, &made, settings);
+        }
+        if (!made.goes_on) break;
     }
     return not_ours(path, "its first line is no result");
 }
@@ -117,7 +184,7 @@ enum status file_sink_verify(const struct file_sink_settings *settings, const bo
         const char *path = names.path[i];
         if (!complete[i]) continue;
         status = byte_reader_open(&reader, path);
-        if (status == STATUS_OK) status = check_lines(path, &reader, &settings->ids);
+        if (status == STATUS_OK) status = check_lines(path, &reader, settings);
         if (status == STATUS_IO) status = not_ours(path, reader.wrong);
         byte_reader_close(&reader);
     }

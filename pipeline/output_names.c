@@ -3,7 +3,7 @@
 
 #include "ops/base/check.h"
 #include "ops/base/room.h"
-#include "pipeline/packing.h"
+#include "pipeline/output.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -53,6 +53,7 @@ static enum status name_all(const struct file_sink_settings *settings, struct ou
     if (inputs == NULL && folder) {
         return FAIL(USAGE, "a stream goes into one file: %s is a folder", path);
     }
+    if (!folder) TRY(output_check_name(path));
     names->shared = standard || inputs == NULL;
     names->count = names->shared ? 1 : inputs->count;
     CHECK(names->count >= 1);

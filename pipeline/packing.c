@@ -17,6 +17,15 @@ enum packing packing_of(const char *name) {
     return PACKING_NONE;
 }
 
+const char *packing_unsupported(const char *name) {
+    static const char *const others[] = {".bz2", ".xz", ".lz4", ".br", ".Z"};
+    const char *extension = strrchr(name, '.');
+    for (size_t i = 0; extension != NULL && i < sizeof others / sizeof others[0]; i++) {
+        if (strcasecmp(extension, others[i]) == 0) return extension;
+    }
+    return NULL;
+}
+
 const char *packing_extension(enum packing packing) {
     return extensions[packing];
 }

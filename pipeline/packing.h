@@ -11,8 +11,10 @@ enum packing { PACKING_NONE, PACKING_GZIP, PACKING_ZSTD, PACKINGS };
 // By a name's last extension, .gz or .zst, in whatever case.
 enum packing packing_of(const char *name);
 const char *packing_extension(enum packing packing); // ".gz"; PACKING_NONE: ""
-size_t packing_stem(const char *name);               // bytes of the name without that extension
-const char *packing_versions(void);                  // of the libraries: "zlib 1.3, zstd 1.5"
+// A name's last extension if it stands for a packing that is not known here, such as .bz2; or NULL.
+const char *packing_unsupported(const char *name);
+size_t packing_stem(const char *name); // bytes of the name without that extension
+const char *packing_versions(void);    // of the libraries: "zlib 1.3, zstd 1.5"
 
 struct unpacker;
 

@@ -74,6 +74,7 @@ enum status shard_make_fault(struct shard *shard, const char *why, struct record
     }
     TRY(record_make_fault(id, shard->begun ? shard->document.id_bytes : 0, text, made));
     set_place(shard, *made, offset_of(shard));
+    if (!shard->begun) (*made)->first = -1; // no document, no position
     shard->ended = shard->format != FILE_JSONL;
     shard->begun = false;
     return STATUS_OK;

@@ -7,13 +7,15 @@
 #include "pipeline/jsonl.h"
 #include "pipeline/tokenizer.h"
 
-#define SHARD_HELD 100
+#define SHARD_HELD      100
+#define SHARD_LINE_KEPT ((size_t)64 * 1024) // a longer line is not kept for a dead letter
 
 struct shard_settings {
     enum file_format format;           // FILE_AUTO: by the file's extension
     struct tokenizer *tokenizer;       // borrowed; NULL: only tokens can be read
     const char *id_field, *text_field; // borrowed
     int64_t max_line;                  // bytes of a JSONL line
+    bool keep_lines;                   // in the faults of JSONL, up to SHARD_LINE_KEPT bytes
     int64_t record_tokens;             // of one record, 1 to RECORD_TOKENS_MOST
 };
 

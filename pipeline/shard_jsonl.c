@@ -46,6 +46,19 @@ static bool is_blank(const char *line, size_t bytes) {
     return true;
 }
 
+// Of a line that is no document.
+static enum status make_line_fault(struct shard *shard, const char *line, size_t bytes,
+                                   struct record **made) {
+    TRY(shard_make_fault(shard, shard->jsonl.wrong, made));
+    if (!shard->settings->keep_lines || bytes > SHARD_LINE_KEPT) return STATUS_OK;
+    const enum status status = record_keep(*made, line, bytes);
+    if (status != STATUS_OK) {
+        record_free(*made);
+        *made = NULL;
+    }
+    return status;
+}
+
 // Opens the document of the next line, or makes a fault of it.
 static enum status next_document(struct shard *shard, int64_t deadline_ms, struct record **record) {
     struct jsonl_document document;
@@ -68,7 +81,7 @@ static enum status next_document(struct shard *shard, int64_t deadline_ms, struc
         return shard_make_fault(shard, why, record);
     }
     if (!jsonl_parse(&shard->jsonl, line, bytes, &document)) {
-        return shard_make_fault(shard, shard->jsonl.wrong, record);
+        return make_line_fault(shard, line, bytes, record);
     }
     if (document.id == NULL) {
         int length = snprintf(shard->place, sizeof shard->place, "%.900s:%lld", shard->input->name,

@@ -29,7 +29,9 @@ static struct file_sink_settings file_sink_for(const struct endpoints *endpoints
     return (struct file_sink_settings){.path = endpoints->settings->output,
                                        .inputs = endpoints->topic_in ? NULL : &endpoints->inputs,
                                        .no_clobber = endpoints->settings->no_clobber,
-                                       .resume = endpoints->settings->resume};
+                                       .resume = endpoints->settings->resume,
+                                       .score_every = endpoints->settings->score_every,
+                                       .token_nll = endpoints->settings->token_nll};
 }
 
 static enum status check_topics(const struct settings *settings, bool any) {
@@ -262,6 +264,7 @@ static enum status open_file_source(struct endpoints *endpoints, int32_t group, 
                   .id_field = settings->id_field,
                   .text_field = settings->text_field,
                   .max_line = settings->max_line,
+                  .keep_lines = settings->dead_letters != NULL,
                   .record_tokens = settings->record_tokens},
         .group = group,
         .groups = groups,

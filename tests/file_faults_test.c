@@ -43,6 +43,47 @@ static void hostile_lines(void **state) {
     expect_end(f);
 }
 
+static void expect_kept(struct fixture *f, const char *line, size_t bytes) {
+    struct record *record = next(f);
+    assert_int_equal(record->kind, RECORD_FAULT);
+    assert_int_equal(record->first, -1);
+    if (line == NULL) {
+        assert_null(record->message);
+    } else {
+        assert_int_equal(record->message_bytes, bytes);
+        assert_memory_equal(record->message, line, bytes);
+    }
+    record_free(record);
+}
+
+// A dead letter gets the line as it came; what stood before it is not its position.
+static void lines_for_letters(void **state) {
+    struct fixture *f = *state;
+    static char id[8000], longest[SHARD_LINE_KEPT + 3];
+    snprintf(id, sizeof id, "{\"id\":\"a\\u0041%01100d\",\"text\":\"\\n\"}", 7);
+    memset(longest, '[', sizeof longest - 1);
+    longest[SHARD_LINE_KEPT] = '\n'; // the next is one byte longer
+    const char *const lines[] = {"{\"id\":\"\\u0041\"}", "no", id};
+    char *text = calloc(1, 4 * sizeof longest);
+    assert_non_null(text);
+    for (int keep = 1; keep >= 0; keep--) {
+        f->settings.shard.keep_lines = keep == 1;
+        int at = sprintf(text, "{\"text\":\"good\"}\n%s\n%s\n%s\n", lines[0], lines[1], lines[2]);
+        memcpy(text + at, longest, SHARD_LINE_KEPT + 1);
+        memset(text + at + SHARD_LINE_KEPT + 1, '[', SHARD_LINE_KEPT + 1);
+        open_source(f,
+                    temp_file(&f->folder, "l.jsonl", text, (size_t)at + 2 * SHARD_LINE_KEPT + 2));
+        expect_document(f, 0, "l.jsonl:1", "good");
+        for (int i = 0; i < 3; i++) {
+            expect_kept(f, keep ? lines[i] : NULL, strlen(lines[i]));
+        }
+        expect_kept(f, keep ? longest : NULL, SHARD_LINE_KEPT);
+        expect_kept(f, NULL, 0);
+        expect_partition_end(f, 0);
+    }
+    free(text);
+}
+
 static void wrong_raw_files(void **state) {
     struct fixture *f = *state;
     open_source(f, temp_file(&f->folder, "odd.u16", "abcde", 5));
@@ -194,9 +235,9 @@ static void shrinking_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(hostile_lines),        TEST(wrong_raw_files), TEST(wrong_inputs),
-        TEST(missing_among_others), TEST(shrinking_files), TEST(folders_for_files),
-        TEST(no_jsonl_at_all),
+        TEST(hostile_lines),        TEST(wrong_raw_files),   TEST(wrong_inputs),
+        TEST(missing_among_others), TEST(shrinking_files),   TEST(folders_for_files),
+        TEST(no_jsonl_at_all),      TEST(lines_for_letters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,6 +216,8 @@ static void refused_names(void **state) {
     temp_text(&f->folder, "file", "");
     output_to(f, "file");
     assert_int_equal(file_sink_check(&f->settings), STATUS_USAGE);
+    output_to(f, "all.jsonl.xz");
+    assert_int_equal(file_sink_check(&f->settings), STATUS_USAGE); // no folder's name either
     output_to(f, "no/such/");
     assert_int_equal(file_sink_check(&f->settings), STATUS_USAGE);
     assert_int_equal(file_sink_open(&f->settings, &f->sink), STATUS_IO);
@@ -227,6 +229,8 @@ static void refused_names(void **state) {
     output_to(f, "link");
     assert_int_equal(symlink(one, f->path), 0);
     assert_int_equal(file_sink_check(&f->settings), STATUS_USAGE); // the input by another name
+    output_to(f, "all.jsonl.bz2");
+    assert_int_equal(file_sink_check(&f->settings), STATUS_USAGE); // a packing that is not known
     output_to(f, "no/such");
     assert_int_equal(file_sink_check(&f->settings), STATUS_USAGE);
     f->settings.path = "";

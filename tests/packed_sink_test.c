@@ -176,11 +176,15 @@ static void outputs_of_before(void **state) {
         enum status status;
     } rows[] = {
         {"",                                                               STATUS_OK      },
-        {"{\"id\":\"a\"," SCORE "}\n",                                     STATUS_OK      },
+        {"{\"id\":\"a\",\"token_nll\":[]," SCORE "}\n",                    STATUS_OK      },
+        {"{\"id\":\"a\"," SCORE "}\n",                                     STATUS_MISMATCH},
         {"{\"id\":\"a\",\"token_nll\":[1,2]}\n{\"id\":\"a\"," SCORE "}\n", STATUS_OK      },
-        {"{\"id\":\"a\"," SCORE "}\nanything\n",                           STATUS_OK      },
-        {"{\"id\":\"a\"," SCORE "}",                                       STATUS_MISMATCH},
+        {"{\"id\":\"a\",\"token_nll\":[]," SCORE "}\nanything\n",          STATUS_OK      },
+        {"{\"id\":\"a\",\"token_nll\":[]," SCORE "}",                      STATUS_MISMATCH},
         {"{\"id\":\"a\",\"token_nll\":[1,2]}\n",                           STATUS_MISMATCH},
+        {"{\"id\":\"b\",\"token_nll\":[1]}\n{\"id\":\"b\",\"retracted\":true}\n"
+         "{\"id\":\"a\",\"token_nll\":[]," SCORE "}\n",
+         STATUS_OK                                                                        },
         {"{\"id\":\"a\"}\n",                                               STATUS_MISMATCH},
         {"\n",                                                             STATUS_MISMATCH},
         {"nonsense\n",                                                     STATUS_MISMATCH},
@@ -189,6 +193,7 @@ static void outputs_of_before(void **state) {
     };
     const bool complete[] = {true};
     struct bytes packed = {0};
+    f->settings.token_nll = true;
     assert_int_equal(inputs_expand(temp_name(&f->folder, "in"), &f->inputs), STATUS_OK);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         output_to(f, "a.jsonl", PACKING_NONE);
@@ -216,14 +221,55 @@ static void outputs_of_before(void **state) {
     bytes_free(&packed);
 }
 
+// Outputs that lack the arrays this run is asked for, or hold others.
+static void arrays_of_before(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *arrays;
+        int64_t every; // the only lengths of windows that it may be: least to most; 0: none
+        int64_t most;
+        bool token_nll;
+    } rows[] = {
+        {"",                                                                      0,   0,   false},
+        {"\"token_nll\":[1],",                                                    0,   0,   true },
+        {"\"windows\":[],",                                                       1,   900, false},
+        {"\"windows\":[{\"first\":0,\"scored\":99,\"nll\":1}],",                  99,  900, false},
+        {"\"windows\":[{\"first\":1,\"scored\":1},{\"first\":2,\"scored\":1}],",  1,   1,   false},
+        {"\"windows\":[{\"first\":0,\"scored\":99},{\"first\":100,\"scored\":7},"
+         "{\"first\":200,\"scored\":7,\"nll\":1}],\"token_nll\":[1,2],", 100, 100, true },
+    };
+    static const int64_t lengths[] = {0, 1, 2, 98, 99, 100, 101, 900};
+    assert_int_equal(inputs_expand(temp_name(&f->folder, "in"), &f->inputs), STATUS_OK);
+    output_to(f, "a.jsonl", PACKING_NONE);
+    for (size_t i = 0; i < 2 * (sizeof rows / sizeof rows[0]); i++) {
+        const char *arrays = rows[i / 2].arrays;
+        char text[600];
+        if (i % 2 == 0) {
+            snprintf(text, sizeof text, "{\"id\":\"a\",%s" SCORE "}\n", arrays);
+        } else { // in a piece
+            snprintf(text, sizeof text, "{\"id\":\"a\",%s\"x\":0}\n{\"id\":\"a\"," SCORE "}\n",
+                     arrays);
+            if (arrays[0] == '\0') continue;
+        }
+        temp_text(&f->folder, "a.jsonl", text);
+        for (size_t e = 0; e < 2 * (sizeof lengths / sizeof lengths[0]); e++) {
+            f->settings.score_every = lengths[e / 2];
+            f->settings.token_nll = e % 2 == 1;
+            const bool fits = f->settings.token_nll == rows[i / 2].token_nll &&
+                              f->settings.score_every >= rows[i / 2].every &&
+                              f->settings.score_every <= rows[i / 2].most;
+            assert_int_equal(file_sink_verify(&f->settings, &(const bool){true}),
+                             fits ? STATUS_OK : STATUS_MISMATCH);
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(there_and_back),
-        TEST(no_documents),
-        TEST(streams),
-        TEST(outputs_of_before),
+        TEST(there_and_back),    TEST(no_documents),     TEST(streams),
+        TEST(outputs_of_before), TEST(arrays_of_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

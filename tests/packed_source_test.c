@@ -13,7 +13,7 @@ static const char *packed_file(struct fixture *f, const char *name, enum packing
 }
 
 static void names(void **state) {
-    (void)state;
+    struct fixture *f = *state;
     static const struct {
         const char *name;
         enum packing packing;
@@ -29,6 +29,16 @@ static void names(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_int_equal(packing_of(rows[i].name), rows[i].packing);
         assert_int_equal(packing_stem(rows[i].name), rows[i].stem);
+        assert_null(packing_unsupported(rows[i].name));
+    }
+    static const char *const unknown[] = {"a.jsonl.bz2", "a.XZ", "x/a.lz4", "a.br", "a.Z"};
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        struct inputs inputs = {0};
+        const char *path = temp_text(&f->folder, strchr(unknown[i], 'a'), "{}");
+        assert_string_equal(packing_unsupported(unknown[i]), strrchr(path, '.'));
+        assert_int_equal(inputs_expand(path, &inputs), STATUS_USAGE);
+        assert_int_equal(inputs_expand(f->folder.path, &inputs), STATUS_USAGE); // among others
+        unlink(path);
     }
 }
 

@@ -201,14 +201,14 @@ class Shards(FailureTest):
         before = bytes_of(output)
         score = ["--input", source, "--resume"]
         needle = "00000.jsonl"
-        for field, more, mpi in (("settings", ["--bos"], False), ("model", ["--model", PASSKEY], False),
-                                 ("model", ["--model", PASSKEY, "--ranks", "3", "--group-size", "1"], False),
-                                 ("model", ["--model", PASSKEY], True)):
+        for field, model, more, mpi in (("settings", self.model, ["--bos"], False), ("model", PASSKEY, [], False),
+                                        ("model", PASSKEY, ["--ranks", "3", "--group-size", "1"], False),
+                                        ("model", PASSKEY, [], True)):
             if mpi and not HAVE_MPI:
                 continue
             with self.subTest(field=field, more=more, mpi=mpi):
                 front = ["run", "-n", "2"] if mpi else []
-                done = longscan(*front, "score", "--model", self.model, *score, "--output", output, *more, expect=4)
+                done = longscan(*front, "score", "--model", model, *score, "--output", output, *more, expect=4)
                 self.assert_said(done, "--resume", f'"{field}"', needle, "choose another --output")
                 self.assertEqual(bytes_of(output), before)
         for name, data in (("00001.jsonl.gz", before["00001.jsonl.gz"][:30]), ("00003.jsonl", b'{"id":"x"}\n'),
@@ -221,6 +221,21 @@ class Shards(FailureTest):
         self.run_score(*score, output=output)
         self.assertEqual({name: data for name, data in bytes_of(output).items() if name in before}, before)
         self.assertIn("00005.jsonl.zst", bytes_of(output))
+
+    def test_resume_refuses_other_arrays(self):
+        source, output = self.fill("in", 2), self.folder / "out"
+        every = ["--score-every", "5"]
+        for first, then, needles in (([], ["--token-nll"], ("no", '"token_nll"', "--token-nll")),
+                                     ([], every, ("no", '"windows"', "--score-every")),
+                                     (["--token-nll"], [], ('has "token_nll"', "--token-nll")),
+                                     (every, ["--score-every", "6"], ("another length", "--score-every"))):
+            with self.subTest(first=first, then=then):
+                self.run_score("--input", source, *first, output=output)
+                before = bytes_of(output)
+                done = self.run_score("--input", source, "--resume", *then, output=output, expect=4)
+                self.assert_said(done, "--resume", "00000.jsonl", *needles)
+                self.run_score("--input", source, "--resume", *first, output=output)
+                self.assertEqual(bytes_of(output), before)
 
     @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
     def test_topics_from_and_into_packed_files(self):
