@@ -159,6 +159,7 @@ static void streams(void **state) {
         assert_int_equal(confirmed, 0);
         assert_int_equal(f->sink->table->close(f->sink, true), STATUS_OK);
         assert_int_equal(read_all(f->path, &unpacked), STATUS_OK);
+        if (unpacked.data == NULL) abort();
         assert_true(unpacked.count > 100);
         assert_int_equal(unpacked.data[unpacked.count - 1], '\n');
     }

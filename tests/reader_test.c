@@ -32,9 +32,9 @@ static enum status spring_next(struct source *base, int32_t timeout_ms, struct r
     if (spring->message_bytes == 0) return STATUS_OK;
     char *message = calloc(1, spring->message_bytes);
     assert_non_null(message);
-    TRY(record_keep(*record, message, spring->message_bytes));
+    const enum status status = record_keep(*record, message, spring->message_bytes);
     free(message);
-    return STATUS_OK;
+    return status;
 }
 
 static const struct source_table spring_table = {.name = "spring", .next = spring_next};
