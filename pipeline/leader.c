@@ -204,7 +204,6 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
     if (source->table->commit != NULL) TRY_OUT(status, leader_note_cuts(&l));
     leader_tell_uncommitted(&l);
     l.documents.counts.open = documents_open_count(&l.documents);
-    tell_progress(&l, true);
 out:
     // the sinks are closed, and so confirmed, before the last cuts are committed
     status = close_sink(sink, status);
@@ -212,6 +211,7 @@ out:
     for (size_t i = 0; status == STATUS_OK && i < l.cut_count; i++) {
         status = leader_commit_cut(&l, &l.cuts[i]);
     }
+    if (status == STATUS_OK) tell_progress(&l, true);
     counts->documents = l.documents.counts;
     if (status == STATUS_OK && l.stopped) status = STATUS_STOPPED;
     free_leader(&l);

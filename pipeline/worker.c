@@ -347,20 +347,21 @@ static enum status take_step(struct worker *w, struct worker_counts *counts, boo
     struct message answer = {.kind = MESSAGE_RESULT};
     float *nll = NULL;
     enum status status = STATUS_OK;
-    int64_t begin_ns = clock_ns();
+    int64_t came_ns = 0;
+    const int64_t begin_ns = clock_ns();
     TRY_OUT(status, next_step(w, &message));
-    // until the first step the run may not have begun: the leader may still be opening its source
-    if (counts->steps > 0) counts->wait_ns += clock_ns() - begin_ns;
-    begin_ns = clock_ns();
+    came_ns = clock_ns();
 
     TRY_OUT(status, step_read(&message, &w->step));
     *stop = w->step.stop;
     if (*stop) goto out;
+    // between steps: before the first one the leader may still be opening its source
+    if (counts->steps > 0) counts->wait_ns += came_ns - begin_ns;
     TRY_OUT(status, step_result_make(w->step.number, w->step.rows, &answer, &nll));
     TRY_OUT(status, run_step(w, nll));
     counts->steps++;
     counts->rows += w->step.rows;
-    counts->compute_ns += clock_ns() - begin_ns;
+    counts->compute_ns += clock_ns() - came_ns;
     answer.peer = w->settings->leader;
     TRY_OUT(status, comm_send(w->comm, &answer));
 out:

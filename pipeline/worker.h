@@ -15,7 +15,7 @@ struct worker_settings {
 struct worker_counts {
     int64_t steps, rows;
     int64_t compute_ns; // with states and work there
-    int64_t wait_ns;    // for steps to come, after the first
+    int64_t wait_ns;    // from one step to the next
 };
 
 // Takes steps until the leader says stop. Borrows everything. Errors: PEER (a rank was lost, its

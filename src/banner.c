@@ -22,7 +22,10 @@ void banner_open(FILE *out, struct banner *banner) {
 static void pass(struct banner *banner, const char *data, size_t bytes) {
     if (bytes == 0) return;
     fwrite(data, 1, bytes, banner->out);
-    banner->mid_line = data[bytes - 1] != '\n';
+    const char before = bytes > 1 ? data[bytes - 2] : banner->last;
+    banner->last = data[bytes - 1];
+    banner->mid_line = banner->last != '\n';
+    banner->bar = before == '[' && banner->last == 'K'; // the end of "\033[K"
 }
 
 static void let_go(struct banner *banner) {
@@ -119,7 +122,7 @@ static void take_held(struct banner *banner, char c) {
 static enum banner_mode mode_at(const struct banner *banner, char c) {
     if (c == '-') return BANNER_DASHES;
     if (c == LAUNCH_FAILED[0]) return BANNER_LINE;
-    return !banner->mid_line && (c == '[' || c == 'm') ? BANNER_LINE : BANNER_PASS;
+    return (!banner->mid_line || banner->bar) && (c == '[' || c == 'm') ? BANNER_LINE : BANNER_PASS;
 }
 
 void banner_take(struct banner *banner, const char *data, size_t bytes) {

@@ -16,6 +16,8 @@ struct banner {
     FILE *out;
     enum banner_mode mode;
     bool mid_line; // what was passed on does not end with a line's end
+    bool bar;      // but with a rank's bar, after which mpirun may say something
+    char last;     // byte that was passed on
     char held[BANNER_MOST + 1];
     size_t bytes, line; // held; where its last line begins
     atomic_int failed; // the exit code a rank has said it fails with, see src/launch.h; 0: none has

@@ -132,6 +132,11 @@ static void watched_signals(sigset_t *signals) {
     }
 }
 
+// Before a line of ours: a rank's bar may stand there. The rank draws it anew.
+static void clear_bar(void) {
+    fputs("\r\033[K", stderr);
+}
+
 static enum status start(const struct mpirun *mpirun, const struct settings *settings,
                          int *exit_code) {
     enum status status = STATUS_OK;
@@ -142,6 +147,9 @@ static enum status start(const struct mpirun *mpirun, const struct settings *set
     watched_signals(&signals);
     sigprocmask(SIG_BLOCK, &signals, &before);
     const pid_t self = getpid();
+    if (launch_error_is_terminal() && strcmp(settings->log_format, "text") == 0) {
+        log_set_screen(clear_bar, NULL);
+    }
     if (!banner_pipe_open(&errors)) LOG(WARN, "run: no pipe for what mpirun says");
     if (stop_requested()) {
         status = STATUS_STOPPED;

@@ -45,6 +45,8 @@ static void test_banners_that_say_nothing_go(void **state) {
            "08:00:00 error [0] why\n08:00:01 info [0] more\n", false);
     passes("\r12 documents\x1elongscan-failed 142\nmore\n", "\r12 documentsmore\n", false);
     passes("\r12 documents" ABORT, "\r12 documents\r\033[K", true);
+    passes("\r1%\033[Kmpirun: Forwarding signal 10 to job\n\r2%\033[K",
+           "\r1%\033[K\r2%\033[K\r\033[K", true);
     passes("[vm:1] 2 more processes have sent help message help-mpi-api.txt / mpi-abort\n"
            "[vm:1] Set MCA parameter \"orte_base_help_aggregate\" to 0 to see all help / error "
            "messages\nmpirun: Forwarding signal 10 to job\nlast\n",

@@ -380,6 +380,8 @@ static inline struct leader_counts expect_exact(const struct trial *trial) {
     for (int32_t r = 0; r < trial->ranks; r++) {
         assert_int_equal(runs[r].status, STATUS_OK);
         assert_int_equal(runs[r].exit_code, 0);
+        const struct worker_counts *worker = &runs[r].counts.worker;
+        assert_true(worker->compute_ns + worker->wait_ns <= runs[0].counts.leader.run_ns);
         const struct slots_counts *slots = &runs[r].counts.slots;
         assert_int_equal(slots->device + slots->host + slots->file, 0); // nobody needs any now
     }

@@ -165,6 +165,10 @@ class Options(FailureTest):
                                      (["--print", "--output"], "--print", "table")):
             with self.subTest(arguments=arguments):
                 self.assert_said(self.run_score("--input", source, *arguments), "no effect", *needles)
+        topic = longscan("score", "--model", self.model, "--input", source, "--output", "kafka:t", "--brokers", "x:1",
+                         "--encoding", "json", "--no-clobber", "--dry-run")
+        self.assert_said(topic, "--no-clobber has no effect", "topic")
+        self.assertNotIn("--encoding", topic.stderr)
         quiet = self.run_score("--input", source, environment={"LONGSCAN_BROKERS": "x:1"})
         self.assertNotIn("no effect", quiet.stderr)
 

@@ -84,20 +84,6 @@ class Terminal(FailureTest):
         self.assertIn("info [0] done: 6 documents, 120k tokens in", shown)
         self.assertEqual(self.bars(self.shown("--input", self.input(), ranks=2)), [])
 
-    @unittest.skipUnless(HAVE_MPI and HAVE_KAFKA, "built without MPI or Kafka")
-    def test_shares_of_the_time(self):
-        """What ranks did before there was a run, as while the leader looks for its topic, is no share of it."""
-        source = self.documents("some.jsonl", [{"id": str(i), "tokens": random_tokens(i, 9000, 256)} for i in range(8)])
-        with Broker(partitions=2, topics=["t"]) as broker:
-            longscan("publish", "--input", source, "--topic", "t", "--brokers", broker.address, "--record-tokens", "2k")
-            done = longscan("run", "-n", "3", "score", "--model", PASSKEY, "--threads", "1", "--step-tokens", "1024",
-                            *broker.topic("t"), "--output", self.output, "--summary", self.folder / "summary")
-        summary = json.loads((self.folder / "summary").read_text())
-        self.assertGreater(summary["wait_seconds"], 0)
-        self.assertLessEqual(summary["compute_seconds"] + summary["wait_seconds"], 3 * summary["run_seconds"])
-        shares = re.search(r"compute (\d+)%, wait (\d+)%", done.stderr)
-        self.assertLessEqual(sum(map(int, shares.groups())), 101, "each is rounded")
-
     @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
     def test_a_topic(self):
         source = self.input()
@@ -116,6 +102,7 @@ class Terminal(FailureTest):
         for name in ("ingest", "plan", "emit", "commit", "run", "compute", "wait"):
             self.assertGreaterEqual(summary[f"{name}_seconds"], 0)
         self.assertGreater(summary["compute_seconds"], 0)
+        self.assertLessEqual(summary["compute_seconds"] + summary["wait_seconds"], summary["run_seconds"])
         self.assertEqual(summary["rows"], 3)
         if summary["seconds"] < 0.1:
             self.assertNotIn("time: ranks", done.stderr)
