@@ -77,21 +77,35 @@ static enum status file_retract(struct sink *base, const struct retraction *retr
     return end_line(sink, output, result_json_retraction(retraction, &output->pending));
 }
 
+static bool is_cut(const struct file_sink *sink, int64_t place) {
+    return !sink->names.shared && sink->inputs->input[place].cut;
+}
+
 static enum status finish(struct file_sink *sink, int64_t place) {
     struct output *output = NULL;
     TRY(begin(sink, place, &output)); // an input without documents has an output too
-    sink->output[place] = NULL;       // freed by finish
+    if (is_cut(sink, place)) {
+        LOG(INFO, "%s: --limit ended before its input did; --resume will make it again",
+            output->path);
+        output->before = sink->inputs->input[place].path;
+    }
+    sink->output[place] = NULL; // freed by finish
     sink->finished[place] = true;
     sink->failed = output_batch_add(&sink->batch, output, sink->replace);
     return sink->failed;
 }
 
 static void leave_out(struct file_sink *sink, int64_t place) {
+    const char *path = sink->names.path[place];
+    if (is_cut(sink, place)) {
+        LOG(WARN, "%s is left out: --limit ended before its input did", path);
+    } else if (sink->output[place] != NULL) {
+        LOG(WARN, "%s is not complete and is left out", path);
+    }
     if (sink->output[place] == NULL) {
-        output_remove_partial(sink->names.path[place]);
+        output_remove_partial(path);
         return;
     }
-    LOG(WARN, "%s is not complete and is left out", sink->names.path[place]);
     output_drop(sink->output[place]);
     sink->output[place] = NULL;
 }
@@ -100,7 +114,8 @@ static enum status file_finish(struct sink *base, int32_t partition) {
     struct file_sink *sink = (struct file_sink *)base;
     int64_t place = place_of(sink, partition);
     if (sink->names.shared) return sink->failed; // others may still write to it
-    if (sink->inputs->input[partition].unreadable) {
+    const bool cut = sink->names.count > 1 && is_cut(sink, place);
+    if (cut || sink->inputs->input[partition].unreadable) {
         leave_out(sink, place);
         return sink->failed;
     }

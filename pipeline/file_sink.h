@@ -5,6 +5,9 @@
 // always with several inputs, each input gives DST/NAME.jsonl, NAME being the input's without its
 // extension; packed like the input, with the extension of that. A stream has no inputs, and all of
 // it goes into DST.
+//
+// Of an input that a limit cut there is no output among several; one that is alone holds what there
+// is, and is dated before its input. What is older than its input is not complete.
 
 #include "pipeline/inputs.h"
 #include "pipeline/result_json.h"
@@ -14,7 +17,7 @@ struct file_sink_settings {
     const char *path;            // DST; "-": standard output
     const struct inputs *inputs; // borrowed until close; NULL: a stream
     bool no_clobber;             // an existing output is not to be replaced
-    bool resume;                 // the input of an existing output is skipped
+    bool resume;                 // the input of a complete output is skipped
     struct result_ids ids;
     int64_t
         score_every; // what results hold beside their scores: windows of so many tokens; 0: none
@@ -27,8 +30,11 @@ struct file_sink_settings {
 // Errors: USAGE, NO_MEMORY.
 enum status file_sink_check(const struct file_sink_settings *settings);
 
-// Which inputs have an output already: complete[inputs] is filled. Errors: NO_MEMORY, USAGE.
-enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete);
+// Which inputs have a complete output already: complete[inputs] is filled. *older: how many have one
+// that is not, as it is older. An input that is no file, like a pipe, has none. Errors: NO_MEMORY,
+// USAGE (an older one may not be replaced).
+enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete,
+                               int64_t *older);
 // Were those outputs made with the model, settings and numerics of settings->ids, and do they hold
 // the arrays that are asked for, no more and no less? Their first results say so, as far as a short
 // document tells the length of windows; one without documents may stay. Errors: MISMATCH (naming the

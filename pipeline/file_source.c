@@ -123,6 +123,17 @@ static enum status end_partition(struct file_source *source, struct record **rec
     return STATUS_OK;
 }
 
+// A pipe that has given enough may keep silent for ever: it is not asked for more.
+static enum status end_at_limit(struct file_source *source, int64_t deadline_ms,
+                                struct record **record) {
+    struct input *input = &source->inputs->input[source->mine[source->at]];
+    const bool ask = input->bytes >= 0 || source->shard->ended;
+    const enum status more = ask ? shard_more(source->shard, deadline_ms) : STATUS_OK;
+    if (more == STATUS_AGAIN || more == STATUS_NO_MEMORY) return more;
+    input->cut = more != STATUS_END;
+    return end_partition(source, record);
+}
+
 static void count_bytes(struct file_source *source) {
     int64_t read = source->shard->reader.read;
     atomic_fetch_add_explicit(&source->done, read - source->shard_read, memory_order_relaxed);
@@ -146,7 +157,8 @@ static enum status file_next(struct source *base, int32_t timeout_ms, struct rec
     const bool enough = limit > 0 && source->documents >= limit;
     const bool open = source->shard->input != NULL;
     if (source->at == source->mine_count || (enough && !open)) return STATUS_END;
-    if (source->ending || enough) return end_partition(source, record);
+    if (source->ending) return end_partition(source, record);
+    if (enough) return end_at_limit(source, clock_ms() + timeout_ms, record);
     const enum status status = next_of_shard(source, clock_ms() + timeout_ms, record);
     count_bytes(source);
     if (status == STATUS_END) return end_partition(source, record);

@@ -10,7 +10,7 @@ struct file_source_settings {
     struct shard_settings shard; // record_tokens 0: FILE_RECORD_TOKENS; fields NULL: "id", "text"
     int32_t group, groups;       // this is the source of one group; groups 0: there is one
     const bool *skip; // [inputs], borrowed during open: these need not be read; NULL: all are
-    int64_t limit;    // most documents of this group; 0: all
+    int64_t limit; // most documents of this group, then inputs that go on are marked as cut; 0: all
 };
 
 // Inputs are given to groups longest first, each to the group with the least; the same whatever

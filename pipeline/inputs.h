@@ -13,6 +13,7 @@ struct input {
     int64_t bytes;    // -1: unknown (not a regular file, or not there)
     bool unreadable;  // found out by the source, which says so before the partition's end: then its
                       // output is not complete, whatever is in it
+    bool cut;         // it goes on behind a limit of documents; found out in the same way
 };
 
 struct inputs {

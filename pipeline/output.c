@@ -184,8 +184,19 @@ static enum status rename_into_place(const struct output *output, bool replace) 
     return STATUS_OK;
 }
 
+// A second earlier, as some file systems keep no less.
+static enum status date_before(const struct output *output) {
+    struct stat about;
+    if (output->partial == NULL || stat(output->before, &about) != 0) return STATUS_OK;
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                      {.tv_sec = about.st_mtim.tv_sec - 1}};
+    if (futimens(output->fd, times) == 0) return STATUS_OK;
+    return FAIL(IO, "cannot date %s: %s", output->partial, strerror(errno));
+}
+
 enum status output_end(struct output *output) {
     TRY(write_pending(output, PACKER_FINISH));
+    if (output->before != NULL) TRY(date_before(output));
     free_buffers(output); // many may wait for their names
     return STATUS_OK;
 }

@@ -13,6 +13,7 @@ struct output {
     struct packer *packer; // NULL: not packed
     char *packed;          // room for what is packed
     bool kept_back;        // by the packer
+    const char *before;    // borrowed: a file that is to be newer than this one; NULL: none
 };
 
 // A name that promises a packing which is not known is refused. Errors: USAGE.

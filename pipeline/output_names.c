@@ -99,15 +99,44 @@ void output_names_free(struct output_names *names) {
     *names = (struct output_names){0};
 }
 
-enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete) {
+static bool is_older(const struct stat *output, const struct stat *input) {
+    const struct timespec *left = &output->st_mtim, *right = &input->st_mtim;
+    return left->tv_sec < right->tv_sec ||
+           (left->tv_sec == right->tv_sec && left->tv_nsec < right->tv_nsec);
+}
+
+// What was made of an input that is gone stays.
+static bool is_complete(const char *path, const char *input, int64_t *older) {
+    struct stat made, from;
+    if (stat(path, &made) != 0 || !S_ISREG(made.st_mode)) return false;
+    if (strcmp(input, "-") == 0) return false;
+    if (stat(input, &from) != 0) return true;
+    if (!S_ISREG(from.st_mode)) return false;
+    if (!is_older(&made, &from)) return true;
+    LOG(DEBUG, "%s is older than %s and is made again", path, input);
+    (*older)++;
+    return false;
+}
+
+enum status file_sink_complete(const struct file_sink_settings *settings, bool *complete,
+                               int64_t *older) {
     struct output_names names = {0};
+    enum status status = STATUS_OK;
+    *older = 0;
     TRY(output_names_build(settings, &names));
     for (int64_t i = 0; i < settings->inputs->count; i++) {
-        struct stat about;
-        complete[i] = !names.shared && stat(names.path[i], &about) == 0 && S_ISREG(about.st_mode);
+        const char *input = settings->inputs->input[i].path;
+        complete[i] = !names.shared && is_complete(names.path[i], input, older);
+        if (*older > 0 && settings->no_clobber) {
+            status = FAIL(USAGE,
+                          "%s is older than its input %s and may not be replaced "
+                          "(--no-clobber)",
+                          names.path[i], input);
+            break;
+        }
     }
     output_names_free(&names);
-    return STATUS_OK;
+    return status;
 }
 
 // A file or name and the input it belongs to, to be sorted.

@@ -197,3 +197,8 @@ enum status shard_next(struct shard *shard, int64_t deadline_ms, struct record *
     }
     return FAIL(UNEXPECTED, "%s has no format", shard->input->path);
 }
+
+enum status shard_more(struct shard *shard, int64_t deadline_ms) {
+    if (shard->ended) return STATUS_END;
+    return shard->format == FILE_JSONL ? shard_jsonl_more(shard, deadline_ms) : STATUS_OK;
+}

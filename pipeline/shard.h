@@ -54,5 +54,8 @@ enum status shard_begin(struct shard *shard, const struct input *input, int32_t 
 // Owns: *record is the caller's. Errors: AGAIN, END, IO (not logged, as above), NO_MEMORY, USAGE
 // (text, no tokenizer). A JSONL file whose first SHARD_HELD lines are all no documents is an IO too.
 enum status shard_next(struct shard *shard, int64_t deadline_ms, struct record **record);
+// After a document: OK if more of the file is left. It may not be read on after that. Errors: END
+// (nothing is left), AGAIN, IO, NO_MEMORY.
+enum status shard_more(struct shard *shard, int64_t deadline_ms);
 void shard_end(struct shard *shard);   // closes the file
 void shard_close(struct shard *shard); // accepts NULL

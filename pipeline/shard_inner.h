@@ -15,4 +15,5 @@ enum status shard_make_record(struct shard *shard, bool last, struct record **ma
 enum status shard_make_fault(struct shard *shard, const char *why, struct record **made);
 
 void shard_drop_held(struct shard *shard); // those not given yet
+enum status shard_jsonl_more(struct shard *shard, int64_t deadline_ms);
 enum status shard_jsonl_next(struct shard *shard, int64_t deadline_ms, struct record **record);

@@ -59,21 +59,33 @@ static enum status make_line_fault(struct shard *shard, const char *line, size_t
     return status;
 }
 
+// The next line that is not blank, as read_line has it.
+static enum status next_line(struct shard *shard, int64_t deadline_ms, char **line, size_t *bytes) {
+    for (;;) {
+        TRY(read_line(shard, deadline_ms, line, bytes));
+        if (shard->line == 1 && *bytes != SIZE_MAX && *bytes >= 3 &&
+            memcmp(*line, "\xef\xbb\xbf", 3) == 0) { // a byte order mark, as some editors leave it
+            *line += 3;
+            *bytes -= 3;
+        }
+        if (*bytes == SIZE_MAX || !is_blank(*line, *bytes)) return STATUS_OK;
+        if (clock_ms() > deadline_ms) return STATUS_AGAIN;
+    }
+}
+
+enum status shard_jsonl_more(struct shard *shard, int64_t deadline_ms) {
+    char *line = NULL;
+    size_t bytes = 0;
+    if (shard->begun || shard->held_count > 0) return STATUS_OK;
+    return next_line(shard, deadline_ms, &line, &bytes);
+}
+
 // Opens the document of the next line, or makes a fault of it.
 static enum status next_document(struct shard *shard, int64_t deadline_ms, struct record **record) {
     struct jsonl_document document;
     char *line = NULL;
     size_t bytes = 0;
-    for (;;) {
-        TRY(read_line(shard, deadline_ms, &line, &bytes));
-        if (shard->line == 1 && bytes != SIZE_MAX && bytes >= 3 &&
-            memcmp(line, "\xef\xbb\xbf", 3) == 0) { // a byte order mark, as some editors leave it
-            line += 3;
-            bytes -= 3;
-        }
-        if (bytes == SIZE_MAX || !is_blank(line, bytes)) break;
-        if (clock_ms() > deadline_ms) return STATUS_AGAIN;
-    }
+    TRY(next_line(shard, deadline_ms, &line, &bytes));
     if (bytes == SIZE_MAX) {
         char why[128];
         snprintf(why, sizeof why, "the line is longer than %lld bytes (--max-line)",

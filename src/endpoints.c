@@ -144,7 +144,7 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
     if (settings->resume) {
         endpoints->complete = calloc((size_t)endpoints->inputs.count + 1, sizeof(bool));
         if (endpoints->complete == NULL) return FAIL(NO_MEMORY, "list of inputs");
-        TRY(file_sink_complete(&sink, endpoints->complete));
+        TRY(file_sink_complete(&sink, endpoints->complete, &endpoints->older));
     }
     return STATUS_OK;
 }

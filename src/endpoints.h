@@ -14,6 +14,7 @@ struct endpoints {
     bool topic_in, topic_out;
     struct tokenizer *tokenizer; // NULL: the input is tokens
     bool *complete;              // [inputs]: --resume found the output
+    int64_t older;               // outputs that it found, but older than their inputs
     struct source *source;       // NULL until endpoints_open
     struct sink *sink;
     struct sink *letters; // NULL: nobody wants them

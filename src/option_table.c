@@ -53,7 +53,7 @@ static const struct option rows[] = {
     {"limit", 0, OPTION_INTEGER, GROUP_INPUT, FOR(KAFKA), AT(limit), RANGE(0, INT64_MAX),
      .fallback = "0", .value = "N", .help = "stop after N documents of files, or messages; 0: all"},
     {"resume", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(resume),
-     .help = "skip inputs whose output is there already"},
+     .help = "skip inputs whose output is there, unless it is older or --limit cut it"},
     {"no-clobber", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(no_clobber),
      .help = "refuse to replace an output that exists"},
 

@@ -280,6 +280,13 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     for (int64_t i = 0; run->endpoints.complete != NULL && i < run->endpoints.inputs.count; i++) {
         run->inputs_skipped += run->endpoints.complete[i];
     }
+    if (speaks(run) && run->endpoints.older > 0) {
+        LOG(INFO,
+            run->endpoints.older == 1
+                ? "--resume: %lld output is older than its input and is made again"
+                : "--resume: %lld outputs are older than their inputs and are made again",
+            (long long)run->endpoints.older);
+    }
     if (run->place->groups > 1) TRY(endpoints_check_groups(&run->endpoints, run->place->groups));
     if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
     run->step_tokens = settings->step_tokens > 0 ? settings->step_tokens : CPU_STEP_TOKENS;

@@ -4,6 +4,7 @@
 
 #include "tests/temp_folder.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -171,10 +172,11 @@ static void shards(void **state) {
     assert_false(exists(f, "new/d.jsonl.partial"));
 
     bool complete[4] = {false};
-    assert_int_equal(file_sink_complete(&f->settings, complete), STATUS_OK);
+    int64_t older = -1;
+    assert_int_equal(file_sink_complete(&f->settings, complete, &older), STATUS_OK);
     assert_true(complete[0] && complete[1] && complete[2] && !complete[3]);
     output_to(f, "other");
-    assert_int_equal(file_sink_complete(&f->settings, complete), STATUS_OK);
+    assert_int_equal(file_sink_complete(&f->settings, complete, &older), STATUS_OK);
     assert_false(complete[0] || complete[1] || complete[2] || complete[3]);
 }
 
@@ -198,6 +200,92 @@ static void many_shards(void **state) {
     assert_int_equal(close_sink(f, true), STATUS_OK);
     expect_ids(f, "out/000.jsonl", "000.jsonl");
     expect_ids(f, "out/199.jsonl", "199.jsonl");
+}
+
+// Sets when NAME was changed last, in seconds and nanoseconds since 1970.
+static void date(struct fixture *f, const char *name, time_t seconds, long nanoseconds) {
+    const struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT  },
+        { .tv_sec = seconds, .tv_nsec = nanoseconds}
+    };
+    assert_int_equal(utimensat(AT_FDCWD, temp_name(&f->folder, name), times, 0), 0);
+}
+
+static void expect_complete(struct fixture *f, const char *wanted, int64_t wanted_older) {
+    bool complete[8] = {false};
+    char found[9] = "";
+    int64_t older = -1;
+    assert_int_equal(file_sink_complete(&f->settings, complete, &older), STATUS_OK);
+    for (int64_t i = 0; i < f->inputs.count; i++) {
+        found[i] = complete[i] ? 'y' : 'n';
+    }
+    assert_string_equal(found, wanted);
+    assert_int_equal(older, wanted_older);
+}
+
+static void older_than_inputs(void **state) {
+    struct fixture *f = *state;
+    make_inputs(f, "a b c d e");
+    output_to(f, "out");
+    mkdir(f->path, 0777);
+    for (char name[] = "a"; name[0] < 'e'; name[0]++) {
+        char path[32];
+        snprintf(path, sizeof path, "in/%s", name);
+        date(f, path, 1000, 500);
+        snprintf(path, sizeof path, "out/%s.jsonl", name);
+        temp_text(&f->folder, path, "");
+    }
+    date(f, "out/a.jsonl", 1000, 500);
+    date(f, "out/b.jsonl", 1000, 499);
+    date(f, "out/c.jsonl", 999, 900);
+    date(f, "out/d.jsonl", 1001, 0);
+    expect_complete(f, "ynnyn", 2);
+    unlink(temp_name(&f->folder, "in/b")); // gone: what was made of it stays
+    unlink(temp_name(&f->folder, "in/d"));
+    mkfifo(f->folder.name, 0600); // what comes out of it is not known
+    expect_complete(f, "yynnn", 1);
+
+    bool complete[5];
+    int64_t older = 0;
+    f->settings.no_clobber = true;
+    assert_int_equal(file_sink_complete(&f->settings, complete, &older), STATUS_USAGE);
+    date(f, "out/c.jsonl", 1000, 500);
+    expect_complete(f, "yyynn", 0);
+}
+
+// What a limit cut is left out among others, and alone it is never complete.
+static void cut_by_limit(void **state) {
+    struct fixture *f = *state;
+    make_inputs(f, "a b c");
+    output_to(f, "out");
+    open_sink(f);
+    assert_int_equal(put_score(f, 0, "a1"), STATUS_OK);
+    assert_int_equal(finish(f, 0), STATUS_OK);
+    assert_int_equal(put_score(f, 1, "b1"), STATUS_OK);
+    f->inputs.input[1].cut = true;
+    assert_int_equal(finish(f, 1), STATUS_OK);
+    assert_int_equal(close_sink(f, true), STATUS_OK);
+    expect_ids(f, "out/a.jsonl", "a1");
+    assert_false(exists(f, "out/b.jsonl"));
+    assert_false(exists(f, "out/b.jsonl.partial"));
+    expect_complete(f, "ynn", 0);
+
+    for (int packed = 0; packed < 2; packed++) {
+        for (int cut = 1; cut >= 0; cut--) {
+            char one[600];
+            snprintf(one, sizeof one, "%s/in/a", f->folder.path);
+            inputs_free(&f->inputs);
+            assert_int_equal(inputs_expand(one, &f->inputs), STATUS_OK);
+            f->inputs.input[0].cut = cut == 1;
+            output_to(f, packed == 1 ? "one.gz" : "one");
+            open_sink(f);
+            assert_int_equal(put_score(f, 0, "a1"), STATUS_OK);
+            assert_int_equal(finish(f, 0), STATUS_OK);
+            assert_int_equal(close_sink(f, true), STATUS_OK);
+            if (packed == 0) expect_ids(f, "one", "a1");
+            expect_complete(f, cut == 1 ? "n" : "y", cut);
+        }
+    }
 }
 
 static void refused_names(void **state) {
@@ -354,10 +442,9 @@ static void reader_gone(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(one_file),          TEST(not_complete),  TEST(shards),
-        TEST(many_shards),       TEST(refused_names), TEST(no_clobber),
-        TEST(streams_and_links), TEST(full_disk),     TEST(file_limit),
-        TEST(reader_gone),
+        TEST(one_file),          TEST(not_complete), TEST(shards),        TEST(older_than_inputs),
+        TEST(cut_by_limit),      TEST(many_shards),  TEST(refused_names), TEST(no_clobber),
+        TEST(streams_and_links), TEST(full_disk),    TEST(file_limit),    TEST(reader_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -211,9 +211,43 @@ static void limit(void **state) {
     expect_document(f, 0, "1", "a");
     expect_fault(f, 1, "a.jsonl:2", "neither");
     expect_partition_end(f, 0);
+    assert_false(f->inputs.input[0].cut);
     expect_document(f, 0, "2", "b");
     expect_partition_end(f, 1);
+    assert_true(f->inputs.input[1].cut);
+    assert_false(f->inputs.input[2].cut); // not begun
     expect_end(f);
+}
+
+// An input of exactly so many documents is not cut.
+static void limit_at_the_end(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *name, *text;
+        int64_t limit;
+        bool cut;
+    } rows[] = {
+        {"a.jsonl", "{\"text\":\"a\"}",                     1, false},
+        {"a.jsonl", "{\"text\":\"a\"}\n \n\r\n",            1, false},
+        {"a.jsonl", "{\"text\":\"a\"}\n\n{\"text\":\"b\"}", 1, true },
+        {"a.jsonl", "{\"text\":\"a\"}\n\nbad",              1, true },
+        {"a.jsonl", "{\"text\":\"a\"}\n{}\n",               2, false},
+        {"a.jsonl", "bad\nbad\n{\"text\":\"a\"}\n",         1, true },
+        {"a.jsonl", "bad\nbad\n",                           2, false},
+        {"a.txt",   "text",                                 1, false},
+        {"a.u16",   "odd",                                  1, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        f->settings.limit = rows[i].limit;
+        open_source(f, temp_text(&f->folder, rows[i].name, rows[i].text));
+        for (int64_t n = 0; n < rows[i].limit; n++) {
+            record_free(next(f));
+        }
+        assert_false(f->inputs.input[0].cut);
+        expect_partition_end(f, 0);
+        assert_int_equal(f->inputs.input[0].cut, rows[i].cut);
+        expect_end(f);
+    }
 }
 
 // A named pipe: silence is AGAIN and nothing is lost; half a line waits for its other half.
@@ -241,6 +275,24 @@ static void pipes(void **state) {
     struct source_progress progress;
     f->source->table->progress(f->source, &progress);
     assert_int_equal(progress.total, -1);
+}
+
+static void limit_of_a_pipe(void **state) {
+    struct fixture *f = *state;
+    static const char line[] = "{\"id\":1,\"text\":\"a\"}\n";
+    struct record *record = NULL;
+    assert_int_equal(mkfifo(temp_name(&f->folder, "p.jsonl"), 0600), 0);
+    const int fd = open(f->folder.name, O_RDWR);
+    assert_int_equal(write(fd, line, sizeof line - 1), sizeof line - 1);
+    f->settings.limit = 1;
+    open_source(f, f->folder.name);
+    expect_document(f, 0, "1", "a");
+    assert_int_equal(f->source->table->next(f->source, 0, &record), STATUS_OK); // without waiting
+    assert_int_equal(record->kind, RECORD_PARTITION_END);
+    record_free(record);
+    assert_true(f->inputs.input[0].cut); // for all that is known
+    expect_end(f);
+    close(fd);
 }
 
 #define FLOOD_BYTES ((int64_t)300 << 20)
@@ -329,13 +381,9 @@ static void formats(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(memory_is_bounded), // first: the peak is the process's
-        TEST(jsonl_lines),
-        TEST(cuts),
-        TEST(text_is_any_bytes),
-        TEST(names_of_inputs),
-        TEST(groups),
-        TEST(limit),
-        TEST(pipes),
+        TEST(jsonl_lines),         TEST(cuts),   TEST(text_is_any_bytes),
+        TEST(names_of_inputs),     TEST(groups), TEST(limit),
+        TEST(limit_at_the_end),    TEST(pipes),  TEST(limit_of_a_pipe),
         cmocka_unit_test(formats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 """Folders of many shards, packed and plain: the same outputs whoever does which, one bad shard costs
 itself, and what was complete when a job was killed stays as it is."""
+import base64
 import gzip
 import json
 import os
@@ -221,6 +222,68 @@ class Shards(FailureTest):
         self.run_score(*score, output=output)
         self.assertEqual({name: data for name, data in bytes_of(output).items() if name in before}, before)
         self.assertIn("00005.jsonl.zst", bytes_of(output))
+
+    def test_limit_and_resume(self):
+        """A shard that --limit cuts is done again; what is left in the end is what one run gives."""
+        source, output, single = self.fill("in", 4, documents=3), self.folder / "out", self.folder / "one.jsonl"
+        self.run_score("--input", source, output=self.folder / "whole")
+        whole = bytes_of(self.folder / "whole")
+        for limit, more, complete in ((1, [], []), (4, [], ["00000.jsonl"]), (3, ["--resume"], ["00000.jsonl",
+                                                                                              "00001.jsonl.gz"])):
+            done = self.run_score("--input", source, "--limit", limit, *more, output=output)
+            self.assertEqual(sorted(bytes_of(output)), complete)
+            left_out = [line for line in done.stderr.splitlines() if " is left out" in line]
+            self.assertEqual(len(left_out), limit != 3, done.stderr)  # 3 documents are all of a shard
+            if left_out:
+                self.assert_said(done, f"{output / ('00000.jsonl' if limit == 1 else '00001.jsonl.gz')} is left out",
+                                 "--limit")
+        done = self.run_score("--input", source, "--resume", output=output)
+        self.assertIn("2 inputs were complete already", done.stderr)
+        self.assertEqual(bytes_of(output), whole)
+        # One alone is there to be looked at, but never for complete.
+        for more in ([], ["--resume"]):
+            self.run_score("--input", source / "00000.jsonl", "--limit", "1", *more, output=single)
+            self.assertEqual(single.read_bytes(), whole["00000.jsonl"].splitlines(keepends=True)[0])
+        for said, unsaid in (("1 output is older", "complete already"), ("1 input was complete already", "older")):
+            done = self.run_score("--input", source / "00000.jsonl", "--resume", output=single)
+            self.assertIn(said, done.stderr)
+            self.assertNotIn(unsaid, done.stderr)
+            self.assertEqual(single.read_bytes(), whole["00000.jsonl"])
+
+    def test_resume_after_a_change(self):
+        """An input that is newer than its output is scored again, and nothing else is."""
+        source, output = self.fill("in", 6), self.folder / "out"
+        self.run_score("--input", source, output=output)
+        times = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
+        changed = ["00001.jsonl.gz", "00003.jsonl"]
+        for name in changed:
+            self.shard(f"in/{name}", 1, 7)
+            os.utime(source / name, ns=(0, times[name] + 1))
+        self.assert_said(self.run_score("--input", source, "--resume", "--no-clobber", output=output, expect=2),
+                         changed[0], "--no-clobber")
+        done = self.run_score("--input", source, "--resume", "--log-level", "debug", output=output)
+        self.assertIn("2 outputs are older than their inputs and are made again", done.stderr)
+        for name in changed:
+            self.assertIn(f"{output / name} is older than {source / name}", done.stderr)
+        after = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
+        self.assertEqual(sorted(name for name in times if after[name] != times[name]), changed)
+        self.assertEqual(json.loads((output / changed[1]).read_text())["tokens"], 7)
+
+    def test_packings_that_are_not_known(self):
+        source = self.shard("in.jsonl", 1, 5)
+        for end in ("bz2", "xz", "lz4", "br", "Z"):
+            output = self.folder / f"out.jsonl.{end}"
+            self.refused(2, [output, f".{end} is not supported"], "--input", source, output=output)
+            path = self.write(f"in.jsonl.{end}", source.read_bytes())
+            self.refused(2, [path, f".{end} is not supported"], "--input", path)
+
+    def test_dead_letters_of_lines(self):
+        letters = self.folder / "letters.jsonl"
+        source = self.write("in.jsonl", '{"id":"a","tokens":[1,2,3]}\n{"id":"b","tokens":[}\n')
+        self.run_score("--input", source, "--dead-letters", letters, "--max-bad", "100%")
+        letter = json.loads(letters.read_text())
+        self.assertEqual(base64.b64decode(letter["record"]), b'{"id":"b","tokens":[}')
+        self.assertEqual((letter["found_first"], letter["message_bytes"], letter["offset"]), (-1, 21, 1))
 
     def test_resume_refuses_other_arrays(self):
         source, output = self.fill("in", 2), self.folder / "out"
