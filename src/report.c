@@ -67,7 +67,9 @@ void report_progress(struct report *report, const struct documents_counts *count
     char text[320];
     const int64_t now_ms = clock_ms();
     if (!report->bar && !report->lines) return;
-    if (now_ms - report->said_ms < (report->bar ? BAR_MS : LINE_MS)) return;
+    const bool last = report->bar && progress != NULL && progress->total > 0 &&
+                      progress->done >= progress->total && progress->waiting == 0;
+    if (!last && now_ms - report->said_ms < (report->bar ? BAR_MS : LINE_MS)) return;
     report->said_ms = now_ms;
     progress_line_tell(&report->line, now_ms, counts, progress, text, sizeof text);
     if (report->bar) {

@@ -103,7 +103,7 @@ class Files(FailureTest):
 
     def test_outputs_that_cannot_be(self):
         self.refused(2, ["no folder"], "--input", self.input, output=self.folder / "no" / "where.jsonl")
-        self.refused(2, ["in.jsonl", "a place of their own"], "--input", self.input, output=self.input)
+        self.refused(2, ["in.jsonl", "would replace the input"], "--input", self.input, output=self.input)
         self.refused(2, ["replace the input"], "--input", self.input, output=self.folder)
         if os.geteuid() == 0:
             locked = "/proc"
