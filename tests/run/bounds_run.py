@@ -92,10 +92,11 @@ class Bounds(RunTest):
 
     # Topics
 
-    def job_on(self, broker, *arguments):
+    def job_on(self, broker, *arguments, partitions=1):
+        """Each partition may have its share of PREFETCH read ahead."""
         return Job(self, *broker.topic("t"), "--commit-interval", "100ms",
-                   "-X", f"queued.max.messages.kbytes={PREFETCH // KIB}",
-                   "-X", f"fetch.message.max.bytes={FETCH}", *arguments)
+                   "-X", f"queued.max.messages.kbytes={max(1, PREFETCH // KIB // partitions)}",
+                   "-X", f"fetch.message.max.bytes={FETCH // partitions}", *arguments)
 
     def job_on_documents(self, lengths, burst=2_000_000):
         """Documents one after another, published a burst at a time. Behind each burst goes a document
@@ -147,7 +148,8 @@ class Bounds(RunTest):
         rounds, partitions = ((0, 1000), (1000, 60), (1060, 30)), OPEN // 1250
         markers = 16 * partitions
         with Broker(partitions=partitions, topics=["t"]) as broker, Publisher(broker, "t") as publisher:
-            job = self.job_on(broker, "--follow", "--host-slots-bytes", "256k", "--spill", self.folder)
+            job = self.job_on(broker, "--follow", "--host-slots-bytes", "256k", "--spill", self.folder,
+                              partitions=partitions)
             for turn, (first, count) in enumerate(rounds):
                 data, last = tokens_of(first, count), turn + 1 == len(rounds)
                 for index in range(documents):
@@ -184,7 +186,7 @@ class Bounds(RunTest):
             with Publisher(broker, "t") as publisher:
                 for index in range(documents):
                     publisher.send(f"d{index}", 0, tokens_of(index, 1000), True)
-            job = self.job_on(broker, "--follow")
+            job = self.job_on(broker, "--follow", partitions=16)
             job.wait_for_lines(3000)
             job.stopped()
         return job.peaks
