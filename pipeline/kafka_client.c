@@ -33,6 +33,16 @@ static void recall(struct kafka_client *client, const char *from, char *text) {
     pthread_mutex_unlock(&client->lock);
 }
 
+// The last complaint, but one that guesses at the cause stays: what follows it says less.
+static void note_trouble(struct kafka_client *client, const char *text) {
+    static const char guess[] = "security.protocol";
+    char before[sizeof client->trouble];
+    recall(client, client->trouble, before);
+    if (strstr(before, guess) == NULL || strstr(text, guess) != NULL) {
+        note(client, client->trouble, text);
+    }
+}
+
 // librdkafka's lines. What it calls an error it mostly mends by itself, so it is shown only when
 // asked for; the last one is kept to explain a failure of ours. That plain text was sent to a TLS
 // port it only guesses, in a line of information. Thread: librdkafka's.
@@ -41,7 +51,7 @@ static void on_log(const rd_kafka_t *handle, int level, const char *facility, co
     if (client != NULL && strcmp(facility, "CONFWARN") != 0 &&
         (level <= 4 || strstr(text, "security.protocol") != NULL)) {
         const char *colon = strstr(text, "]: "); // behind the names of handle and thread
-        note(client, client->trouble, colon == NULL ? text : colon + 3);
+        note_trouble(client, colon == NULL ? text : colon + 3);
     }
     LOG(DEBUG, "librdkafka %s: %s", facility, text);
 }
@@ -54,7 +64,7 @@ static bool is_refusal(int error, const char *text) {
 static void on_error(rd_kafka_t *handle, int error, const char *text, void *opaque) {
     struct kafka_client *client = opaque;
     (void)handle;
-    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) note(client, client->trouble, text);
+    if (error != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) note_trouble(client, text);
     if (is_refusal(error, text)) note(client, client->refused, text);
     LOG(DEBUG, "librdkafka %s: %s", rd_kafka_err2name((rd_kafka_resp_err_t)error), text);
 }
