@@ -183,6 +183,35 @@ class Bad(FailureTest):
         found = self.kept(self.topics[1])
         self.assertEqual((found["a"]["tokens"], found["b"]["tokens"]), (3, 3))
 
+    def test_lower_versions_are_dropped_and_higher_ones_replace(self):
+        first = [record("a", [1, 2], version=5), record("a", [9], first=2, version=4, last=True),
+                 record("a", [3], first=2, version=5, last=True), record("a", [1, 2, 3, 4], version=4, last=True)]
+        self.send(*first)
+        summary = self.folder / "summary.json"
+        self.score("--summary", summary)
+        self.assertEqual([(score["tokens"], score["version"]) for score in self.read(self.topics[1])], [(3, 5)])
+        counts = json.loads(summary.read_text())
+        self.assertEqual((counts["duplicates"], counts["bad"]), (2, 0))
+        self.send(record("a", [1, 2, 3, 4, 5], version=6, last=True))
+        self.score()
+        self.assertEqual(self.kept(self.topics[1])["a"]["tokens"], 5)
+
+    def test_idle_states_go_to_files_and_come_back(self):
+        tokens = random_tokens(6, 2500, VOCABULARY)
+        self.send(*[record(f"open{i}", tokens[:1500]) for i in range(5)])
+        summary = self.folder / "summary.json"
+        job = self.start(*self.arguments("--follow", "--idle", "500ms", "--spill", self.folder, "--summary", summary))
+        wait_until(lambda: list(self.folder.glob("longscan-*/*")), 30, "a state in a file")
+        self.send(*[record(f"open{i}", tokens[1500:], first=1500, last=True) for i in range(5)])
+        wait_until(lambda: len(self.kept(self.topics[1])) == 5, 30, "the results")
+        job.terminate()
+        self.ended(job, 143, 20)
+        self.assertGreaterEqual(json.loads(summary.read_text())["spills"], 1)
+        source = self.documents("in.jsonl", [{"id": "whole", "tokens": tokens}])
+        self.run_score("--input", source)
+        whole = json.loads(lines(self.output)[0])["nll"]
+        self.assertEqual({value["nll"] for value in self.kept(self.topics[1]).values()}, {whole})
+
     def test_results_carry_the_time_of_their_source(self):
         before = int(time.time() * 1000)
         self.send(GOOD)

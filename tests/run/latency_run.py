@@ -62,17 +62,17 @@ class Latency(FailureTest):
         self.broker.admin("delete", "out")
         return found
 
-    def check(self, what, latencies, step):
+    def check(self, what, latencies, step, steps=2):
         ordered = sorted(latencies)
         p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
         print(f"\n{what}: {len(ordered)} documents, latency p50 {statistics.median(ordered) * 1000:.0f} ms, p99 "
               f"{p99 * 1000:.0f} ms, worst {ordered[-1] * 1000:.0f} ms; a step {step * 1000:.0f} ms, commits each "
               f"{COMMIT_SECONDS * 1000:.0f} ms")
-        return p99 <= 2 * step + COMMIT_SECONDS
+        return p99 <= steps * step + COMMIT_SECONDS
 
     def best_of_three(self, attempt):
         """Whatever else a shared machine does only adds to a latency."""
-        self.assertTrue(any(attempt() for _ in range(3)), "p99 above two steps and the commit interval, three times")
+        self.assertTrue(any(attempt() for _ in range(3)), "p99 above its bound three times")
 
     def test_at_half_load(self):
         self.best_of_three(self.half_load)
@@ -144,7 +144,7 @@ class Latency(FailureTest):
         others = [seconds for name, seconds in found.items() if self.partition[name] != self.partition["long"]]
         self.check("the long one", [found["long"]], step)
         self.check("in the same partition", [found[name] for name in found if self.partition[name] == self.partition["long"]], step)
-        return self.check(f"10 tokens in another partition than {tokens}", others, 12 * step)
+        return self.check(f"10 tokens in another partition than {tokens}", others, step, steps=24)
 
 
 if __name__ == "__main__":
