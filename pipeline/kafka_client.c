@@ -9,9 +9,10 @@
 #include <strings.h>
 #include <time.h>
 
-#define DESTROY_MS 15000
-#define SETTLE_MS  3000 // a topic just made may be unknown to some brokers for this long
-#define REFUSE_MS  1000 // one broker may refuse us, another let us in within this time
+#define DESTROY_MS     4000
+#define UNREACHABLE_MS 2000
+#define SETTLE_MS      3000 // a topic just made may be unknown to some brokers for this long
+#define REFUSE_MS      1000 // one broker may refuse us, another let us in within this time
 
 #define SCRAM_MENDED 0x020601ff // the first librdkafka whose SCRAM Kafka 4 accepts
 
@@ -33,12 +34,11 @@ static void recall(struct kafka_client *client, const char *from, char *text) {
     pthread_mutex_unlock(&client->lock);
 }
 
-// The last complaint, but one that guesses at the cause stays: what follows it says less.
+// The last complaint. That what was on its way could not be sent says less than what came before.
 static void note_trouble(struct kafka_client *client, const char *text) {
-    static const char guess[] = "security.protocol";
     char before[sizeof client->trouble];
     recall(client, client->trouble, before);
-    if (strstr(before, guess) == NULL || strstr(text, guess) != NULL) {
+    if (before[0] == '\0' || strstr(text, "Send failed") == NULL) {
         note(client, client->trouble, text);
     }
 }
@@ -134,12 +134,18 @@ enum status kafka_client_share(const struct kafka_client *client, const char *to
     return open_topic(other);
 }
 
+// A broker that did not answer us will not answer librdkafka's farewells either.
+static int64_t destroy_ms(const struct kafka_client *client) {
+    if (client->doomed) return 0;
+    return client->unreachable ? UNREACHABLE_MS : DESTROY_MS;
+}
+
 bool kafka_client_close(struct kafka_client *client) {
     if (client->topic_handle != NULL) rd_kafka_topic_destroy(client->topic_handle);
     if (client->shared) client->handle = NULL;
     // Partitions are assigned, not subscribed to: there is no group to leave, and leaving one may
     // block in librdkafka before 2.1.
-    if (client->handle != NULL && !kafka_destroy(client->handle, client->doomed ? 0 : DESTROY_MS)) {
+    if (client->handle != NULL && !kafka_destroy(client->handle, destroy_ms(client))) {
         return false;
     }
     pthread_mutex_destroy(&client->lock);
@@ -150,6 +156,7 @@ bool kafka_client_close(struct kafka_client *client) {
 
 enum status kafka_client_unreachable(struct kafka_client *client, const char *what,
                                      const char *why) {
+    client->unreachable = true;
     char trouble[sizeof client->trouble];
     recall(client, client->trouble, trouble);
     return FAIL(BROKER,
@@ -291,8 +298,8 @@ enum status kafka_client_watermarks(struct kafka_client *client, int32_t partiti
     const int64_t start = clock_ms();
     enum status status;
     for (;;) {
-        const rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(
-            client->handle, client->topic, partition, low, high, slice_of(client->timeout_ms));
+        const rd_kafka_resp_err_t error =
+            kafka_ends(client, partition, slice_of(client->timeout_ms), low, high);
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return STATUS_OK;
         if (!kafka_client_wait(client, start, "learn its watermarks", rd_kafka_err2str(error),
                                &status)) {

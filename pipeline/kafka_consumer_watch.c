@@ -133,9 +133,8 @@ static enum status compare_contents(struct kafka_consumer *consumer) {
     if (consumer->partitions == 0) return STATUS_OK;
     struct kafka_partition *partition = &consumer->partition[consumer->watch.turn];
     consumer->watch.turn = (consumer->watch.turn + 1) % consumer->partitions;
-    if (rd_kafka_query_watermark_offsets(consumer->client.handle, consumer->client.topic,
-                                         partition->index, &low, &high,
-                                         ASK_MS) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (kafka_ends(&consumer->client, partition->index, ASK_MS, &low, &high) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR) {
         return STATUS_OK;
     }
     if (low < partition->low || high < partition->high || high < atomic_load(&partition->next) ||

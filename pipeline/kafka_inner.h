@@ -24,9 +24,10 @@ struct kafka_client {
     const char *role; // borrowed: a literal
     int64_t timeout_ms;
     bool (*stop)(void);
-    void *owner; // who gets delivery reports
-    bool shared; // the handle is another client's
-    bool doomed; // destroying the handle would wait for ever
+    void *owner;      // who gets delivery reports
+    bool shared;      // the handle is another client's
+    bool unreachable; // no broker answered in time
+    bool doomed;      // destroying the handle would wait for ever
     pthread_mutex_t lock;
     char trouble[512]; // under lock: the last thing that librdkafka complained about; "" none
     char refused[512]; // under lock: why a broker let us not in, which waiting does not mend; ""
@@ -66,6 +67,9 @@ enum kafka_answer { KAFKA_NO_ANSWER, KAFKA_NO_TOPIC, KAFKA_TOPIC };
 // leader is no answer.
 enum kafka_answer kafka_client_ask(struct kafka_client *client, int32_t timeout_ms,
                                    int32_t *partitions);
+// Asks once for the offsets below, and is back a second after timeout_ms at the latest.
+rd_kafka_resp_err_t kafka_ends(struct kafka_client *client, int32_t partition, int timeout_ms,
+                               int64_t *low, int64_t *high);
 // The offsets of the oldest record kept and of the next one to be written.
 enum status kafka_client_watermarks(struct kafka_client *client, int32_t partition, int64_t *low,
                                     int64_t *high);

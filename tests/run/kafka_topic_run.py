@@ -194,7 +194,7 @@ class Outages(TopicTest):
             log = process.log.read_text()
             self.assertLessEqual((log.count(" warn "), log.count(" error ")), (2, 0), log)
             self.assertLessEqual(log.count("answers again"), log.count("no answer"), log)
-        self.assertEqual(idle.log.read_text().count("no answer"), 2)
+        self.assertIn(idle.log.read_text().count("no answer"), (1, 2), "a line for each time away, if it was long enough")
 
 
 class Ends(TopicTest):
