@@ -21,7 +21,7 @@ def set_columns(terminal, columns):
 
 class Terminal(FailureTest):
     def shown(self, *arguments, columns=80, then=None, ranks=1):
-        """Everything that a terminal of so many columns is sent; after two seconds it has `then`."""
+        """Everything that a terminal of so many columns is sent; after a second it has `then`."""
         ours, theirs = pty.openpty()
         set_columns(ours, columns)
         launcher = ["run", "-n", str(ranks)] if ranks > 1 else []
@@ -32,7 +32,7 @@ class Terminal(FailureTest):
         self.addCleanup(self.kill, process)
         began, data = time.monotonic(), b""
         while True:
-            if then is not None and time.monotonic() - began > 2:
+            if then is not None and time.monotonic() - began > 1:
                 set_columns(ours, then)
             if select.select([ours], [], [], 0.1)[0]:
                 try:
@@ -61,7 +61,7 @@ class Terminal(FailureTest):
         shown = self.shown("--input", self.input(), "--output", self.output, then=40)
         bars = self.bars(shown)
         self.check(bars)
-        for bar in bars[-2:]:
+        for bar in bars[-1:]:
             self.assertLess(len(bar), 40)
             self.assertFalse(bar.endswith(","), bar)
         self.assertIn("info done: 6 documents, 120k tokens", shown)
