@@ -1,7 +1,7 @@
 #pragma once
 // A Mamba-2 model on a backend: what model_open places there once and model_run works with.
 
-#include "ops/backend.h"
+#include "ops/mixer.h"
 #include "ops/model/config.h"
 #include "ops/model/model.h"
 #include "ops/model/weights.h"
@@ -9,13 +9,7 @@
 
 #include <stdatomic.h>
 
-// Backend memory; NULL: the model has none (a bias that is off).
-struct mamba2_layer {
-    float *norm, *in_bias, *conv, *conv_bias, *dt_bias, *a, *d, *gate_norm, *out_bias;
-    struct packed_weight *in_proj, *out_proj;
-};
-
-// Host memory that uploads of a step read from. Two, so that a step can be queued while the one
+// Host memory (the backend's kind) that uploads of a step read from. Two, so that a step can be queued while the one
 // before has not begun; `busy` is cleared by the queue when it has passed the uploads.
 struct staging {
     int32_t *token, *target;
@@ -31,19 +25,16 @@ struct model {
     struct windows_settings cutting;
     int64_t step_tokens;
 
-    struct mamba2_layer *layers;
+    struct mixer *mixer;
+    struct mixer_weights *layers;
     float *embedding, *norm;
     struct packed_weight *head;
 
     // A step's rows, in backend memory.
     int32_t *token, *target;
-    float *residual, *nll;
+    float *nll;
     struct scan_tile *tile;
     struct scan_span *piece;
-
-    // A window's rows and tiles, in backend memory. `gated` is also the final norm's output.
-    float *normed, *projected, *conv, *dt, *cumsum, *y, *gated;
-    float *states, *cb;
 
     struct staging staging[2];
     int turn;
