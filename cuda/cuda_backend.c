@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TILE_TOKENS   64   // rows of a scan tile, as on the CPU
 #define WINDOW_TOKENS 4096 // rows the model works at a time
@@ -34,6 +35,20 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
 static void cuda_release(struct backend *backend, void *memory) {
     // Nothing can be done about a failure here, and the next call will report it again.
     if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFree(memory);
+}
+
+// Pinned, so that copies from and to it neither wait for the queue nor pass through a buffer.
+static enum status cuda_host_alloc(struct backend *backend, size_t bytes, void **memory) {
+    void *block = NULL;
+    TRY(use_device(backend));
+    CUDA_TRY(cudaHostAlloc(&block, bytes > 0 ? bytes : 1, cudaHostAllocPortable));
+    memset(block, 0, bytes);
+    *memory = block;
+    return STATUS_OK;
+}
+
+static void cuda_host_release(struct backend *backend, void *memory) {
+    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFreeHost(memory);
 }
 
 static enum status cuda_upload(struct backend *backend, void *to, const void *host, size_t bytes) {
@@ -100,6 +115,8 @@ static const struct backend_table cuda_table = {
     .name = "cuda",
     .alloc = cuda_alloc,
     .release = cuda_release,
+    .host_alloc = cuda_host_alloc,
+    .host_release = cuda_host_release,
     .upload = cuda_upload,
     .download = cuda_download,
     .call = cuda_call,
