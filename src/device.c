@@ -89,26 +89,29 @@ static const struct plugin *find_plugin(char *why, size_t why_bytes) {
     return plugin;
 }
 
-static enum status open_cuda(const struct plugin *plugin, bool speaks, struct backend **opened) {
+static enum status open_cuda(const struct plugin *plugin, int32_t local_rank, bool speaks,
+                             struct backend **opened) {
     char text[128];
-    const struct plugin_settings cuda = {.device = 0};
+    const int32_t devices = plugin->device_count();
+    const struct plugin_settings cuda = {.device = local_rank % devices};
     TRY(plugin->open(&cuda, opened));
-    if (!speaks) return STATUS_OK;
     TRY(plugin->describe(cuda.device, text, sizeof text));
-    LOG(INFO, "backend: cuda, %s, %s", text, (*opened)->numerics);
+    LOG(DEBUG, "rank %d of this machine has device %d of %d: %s", local_rank, cuda.device, devices,
+        text);
+    if (speaks) LOG(INFO, "backend: cuda, %s, %s", text, (*opened)->numerics);
     return STATUS_OK;
 }
 
-enum status device_open(const struct settings *settings, int32_t local_ranks, bool speaks,
-                        struct backend **opened) {
+enum status device_open(const struct settings *settings, const struct device_share *share,
+                        bool speaks, struct backend **opened) {
     char why[512] = "";
     const bool demanded = strcmp(settings->backend, "cuda") == 0;
     if (strcmp(settings->backend, "cpu") == 0) {
-        return open_cpu(settings, local_ranks, speaks, opened);
+        return open_cpu(settings, share->ranks, speaks, opened);
     }
     const struct plugin *plugin = find_plugin(why, sizeof why);
-    if (plugin != NULL) return open_cuda(plugin, speaks, opened);
+    if (plugin != NULL) return open_cuda(plugin, share->rank, speaks, opened);
     if (demanded) return FAIL(USAGE, "--backend cuda: %s; use --backend cpu", why);
     LOG(DEBUG, "backend: not cuda, since %s", why);
-    return open_cpu(settings, local_ranks, speaks, opened);
+    return open_cpu(settings, share->ranks, speaks, opened);
 }

@@ -71,7 +71,9 @@ static enum status check_model(const char *model) {
 
 static enum status open_model(struct rank_run *run) {
     const struct settings *settings = run->settings;
-    TRY(device_open(settings, run->place->local_ranks, speaks(run), &run->backend));
+    const struct device_share share = {.ranks = run->place->local_ranks,
+                                       .rank = run->place->local_rank};
+    TRY(device_open(settings, &share, speaks(run), &run->backend));
     const struct model_settings sizes = {.step_tokens = run->step_tokens};
     TRY(model_open(settings->model, run->backend, &sizes, &run->model));
     const struct model_info *info = model_info(run->model);
@@ -146,6 +148,9 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .mark = run->mark,
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
+        .transport = strcmp(settings->transport, "auto") == 0   ? TRANSPORT_AUTO
+                     : strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT
+                                                                : TRANSPORT_HOST,
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = spill_folder(settings),
