@@ -100,13 +100,31 @@ enum status cuda_backend_room(struct backend *backend, int64_t row_bytes, int64_
     return status;
 }
 
+static enum status cuda_mark(struct backend *backend, int32_t which) {
+    TRY(use_device(backend));
+    CUDA_TRY(
+        cudaEventRecord(cuda_backend_of(backend)->mark[which], cuda_backend_of(backend)->stream));
+    return STATUS_OK;
+}
+
+static enum status cuda_reached(struct backend *backend, int32_t which, bool *reached) {
+    TRY(use_device(backend));
+    const cudaError_t answer = cudaEventQuery(cuda_backend_of(backend)->mark[which]);
+    if (answer != cudaErrorNotReady) CUDA_TRY(answer);
+    *reached = answer == cudaSuccess;
+    return STATUS_OK;
+}
+
 static void cuda_close(struct backend *backend) {
     struct cuda_backend *cuda = cuda_backend_of(backend);
     if (backend == NULL) return;
     cuda_release(backend, cuda->rounded);
     cuda_release(backend, cuda->logits);
-    if (use_device(backend) == STATUS_OK && cuda->stream != NULL) {
-        (void)cudaStreamDestroy(cuda->stream);
+    if (use_device(backend) == STATUS_OK) {
+        for (int i = 0; i < BACKEND_MARKS; i++) {
+            if (cuda->mark[i] != NULL) (void)cudaEventDestroy(cuda->mark[i]);
+        }
+        if (cuda->stream != NULL) (void)cudaStreamDestroy(cuda->stream);
     }
     free(cuda);
 }
@@ -121,6 +139,8 @@ static const struct backend_table cuda_table = {
     .download = cuda_download,
     .call = cuda_call,
     .wait = cuda_wait,
+    .mark = cuda_mark,
+    .reached = cuda_reached,
     .close = cuda_close,
     .pack = cuda_pack,
     .release_packed = cuda_release_packed,
@@ -160,6 +180,9 @@ static enum status start(struct cuda_backend *cuda) {
     TRY(use_device(&cuda->base));
     TRY(name_numerics(cuda));
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
+    for (int i = 0; i < BACKEND_MARKS; i++) {
+        CUDA_TRY(cudaEventCreateWithFlags(&cuda->mark[i], cudaEventDisableTiming));
+    }
     return STATUS_OK;
 }
 
