@@ -144,6 +144,9 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .mark = run->mark,
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
+        .transport = strcmp(settings->transport, "auto") == 0   ? TRANSPORT_AUTO
+                     : strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT
+                                                                : TRANSPORT_HOST,
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = spill_folder(settings),
@@ -287,7 +290,9 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     }
     if (run->place->groups > 1) TRY(endpoints_check_groups(&run->endpoints, run->place->groups));
     if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
-    TRY(device_open(settings, run->place->local_ranks, speaks(run), &run->backend));
+    const struct device_share share = {.ranks = run->place->local_ranks,
+                                       .rank = run->place->local_rank};
+    TRY(device_open(settings, &share, speaks(run), &run->backend));
     run->step_tokens =
         settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(run->backend);
     const struct pipeline_settings pipeline = pipeline_settings(run);

@@ -9,7 +9,8 @@
 struct score_place {
     struct link *world, *group;
     int32_t group_index, groups;
-    int32_t local_ranks; // ranks that share this machine's cores
+    int32_t local_ranks; // ranks that share this machine's cores and devices
+    int32_t local_rank;  // which of them this is
 };
 
 // What each rank brings to the end, and everybody then knows of everybody.
