@@ -118,6 +118,13 @@ struct head_args {
     float *nll;            // [rows], nats
 };
 
+// What this machine can do at most, as measured. 0: could not be measured.
+struct ceilings {
+    double copy_bytes;    // a second, read and written, between places of the backend's memory
+    double product_flops; // a second, of a large matrix product in the backend's arithmetic
+    char copy[64], product[64]; // what was measured
+};
+
 struct backend_table {
     const char *name;
 
@@ -152,6 +159,14 @@ struct backend_table {
     enum status (*chunk_scan)(struct backend *backend, const struct scan_args *args);
     enum status (*gated_norm)(struct backend *backend, const struct gated_norm_args *args);
     enum status (*head)(struct backend *backend, const struct head_args *args);
+
+    // For measuring, NULL where there is none (an operator that runs at once can be timed outside).
+    // Queued: the time when the queue comes here becomes mark `index`, counted from 0.
+    enum status (*mark_time)(struct backend *backend, int64_t index);
+    // After wait: seconds[i] lie between the marks i and i + 1, for i < count - 1.
+    enum status (*read_marks)(struct backend *backend, int64_t count, double *seconds);
+    // Takes a second or two, and memory for as long. Nothing else may be queued.
+    enum status (*ceilings)(struct backend *backend, struct ceilings *ceilings);
 };
 
 // An implementation's struct begins with this.
