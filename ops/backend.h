@@ -16,6 +16,8 @@
 C_BEGIN
 
 struct backend;
+struct mixer;
+struct mixer_shape;
 
 // Dense numbers in the backend's memory, `stride` elements from row to row. f32 on the CPU.
 struct matrix {
@@ -132,6 +134,9 @@ struct backend_table {
     enum status (*alloc)(struct backend *backend, size_t bytes, void **memory);
     // Accepts NULL. Nothing queued may use the memory any more.
     void (*release)(struct backend *backend, void *memory);
+    // Host memory that uploads and downloads are fastest with, zeroed. Errors: NO_MEMORY.
+    enum status (*host_alloc)(struct backend *backend, size_t bytes, void **memory);
+    void (*host_release)(struct backend *backend, void *memory); // accepts NULL
     // Queued. Host memory must stay as it is until the queue has passed here.
     enum status (*upload)(struct backend *backend, void *to, const void *host, size_t bytes);
     enum status (*download)(struct backend *backend, void *host, const void *from, size_t bytes);
@@ -160,6 +165,11 @@ struct backend_table {
     enum status (*gated_norm)(struct backend *backend, const struct gated_norm_args *args);
     enum status (*head)(struct backend *backend, const struct head_args *args);
 
+    // The backend's own way through a layer (ops/mixer.h), or *opened = NULL: not for this shape.
+    // The slot may be NULL: it has none.
+    enum status (*mixer_open)(struct backend *backend, const struct mixer_shape *shape,
+                              struct mixer **opened);
+
     // For measuring, NULL where there is none (an operator that runs at once can be timed outside).
     // Queued: the time when the queue comes here becomes mark `index`, counted from 0.
     enum status (*mark_time)(struct backend *backend, int64_t index);
@@ -176,6 +186,10 @@ struct backend {
     int64_t window_tokens; // rows the model works at a time, a multiple of tile_tokens
     char numerics[128];    // names the arithmetic: equal text, equal bits
 };
+
+// Backend memory for rows * columns elements of `element` bytes, zeroed. Errors: NO_MEMORY, PEER.
+enum status backend_room(struct backend *backend, int64_t rows, int64_t columns, size_t element,
+                         void **memory);
 
 // The unit of cuts, hand-over and snapshots, a constant of the format on every backend.
 #define CHUNK_TOKENS 1024

@@ -239,6 +239,8 @@ static void queue_close(struct backend *backend) {
 static const struct backend_table queue_table = {.name = "queue",
                                                  .alloc = queue_alloc,
                                                  .release = queue_release,
+                                                 .host_alloc = queue_alloc,
+                                                 .host_release = queue_release,
                                                  .upload = queue_upload,
                                                  .download = queue_download,
                                                  .call = queue_call,

@@ -37,13 +37,14 @@ static double median_seconds(int64_t *ns) {
 
 static enum status measure_copy(struct cpu_backend *cpu, struct ceilings *ceilings) {
     int64_t ns[RUNS];
+    struct copying copying;
     void *to = NULL, *from = NULL;
     enum status status = STATUS_OK;
     TRY_OUT(status, cpu_memory(COPY_BYTES, &to));
     TRY_OUT(status, cpu_memory(COPY_BYTES, &from));
+    copying = (struct copying){to, from};
     memset(from, 1, COPY_BYTES);
     memset(to, 2, COPY_BYTES);
-    const struct copying copying = {to, from};
     for (int run = 0; run < RUNS; run++) {
         const int64_t begin = clock_ns();
         team_run(cpu->team, COPY_PARTS, copy_part, &copying);
@@ -72,12 +73,13 @@ static enum status measure_product(struct cpu_backend *cpu, struct ceilings *cei
     int64_t ns[RUNS];
     void *in = NULL, *out = NULL;
     struct packed_weight *weight = NULL;
+    struct linear_args args;
     enum status status = STATUS_OK;
     TRY_OUT(status, cpu_memory(bytes, &in));
     TRY_OUT(status, cpu_memory(bytes, &out));
     draw(in);
     TRY_OUT(status, cpu_pack(&cpu->base, in, SIDE, SIDE, &weight));
-    const struct linear_args args = {
+    args = (struct linear_args){
         .in = {in,  SIDE, SIDE, SIDE},
         .weight = weight,
         .out = {out, SIDE, SIDE, SIDE},

@@ -40,8 +40,6 @@ static void describe(struct model *model, const char *dir, const struct mamba2_w
     name_model(dir, info->name, sizeof info->name);
     info->parameters = weights->parameters;
     info->vocab_size = (int32_t)config->vocab_size;
-    info->bos_token =
-        config->bos >= 0 && config->bos < config->vocab_size ? (int32_t)config->bos : -1;
     info->bos_token = (int32_t)config->bos;
     info->layers = (int32_t)config->layers;
     info->ssm_bytes = (size_t)ssm * sizeof(float);
@@ -49,32 +47,43 @@ static void describe(struct model *model, const char *dir, const struct mamba2_w
     info->hash = weights->hash;
 }
 
-enum status model_open(const char *dir, struct backend *backend,
-                       const struct model_settings *settings, struct model **opened) {
+enum status mamba2_open(const struct mamba2_config *config, const struct mamba2_weights *weights,
+                        const char *name, struct backend *backend,
+                        const struct model_settings *settings, struct model **opened) {
     enum status status = STATUS_OK;
-    struct mamba2_weights weights = {0};
-    char path[4096];
-    CHECK(settings->step_tokens > 0 && backend->tile_tokens > 0);
-    CHECK(backend->window_tokens >= backend->tile_tokens);
-    CHECK(backend->window_tokens % backend->tile_tokens == 0);
+    CHECK(settings->step_tokens > 0);
     struct model *model = calloc(1, sizeof *model);
     if (model == NULL) return FAIL(NO_MEMORY, "model of %zu bytes", sizeof *model);
     model->backend = backend;
     model->step_tokens = settings->step_tokens;
-    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path) {
-        status = FAIL(USAGE, "a model folder of over %zu characters: %.64s...", sizeof path, dir);
-        goto out;
-    }
-    TRY_OUT(status, config_read(path, &model->config));
-    TRY_OUT(status, weights_open(dir, &model->config, &weights));
-    describe(model, dir, &weights);
-    TRY_OUT(status, model_place_weights(model, &weights));
+    model->config = *config;
+    describe(model, name, weights);
+    TRY_OUT(status, model_place_weights(model, weights));
     TRY_OUT(status, model_place_buffers(model));
     *opened = model;
     model = NULL;
 out:
-    weights_close(&weights);
     model_close(model);
+    return status;
+}
+
+enum status mamba2_read(const char *dir, struct mamba2_config *config,
+                        struct mamba2_weights *weights) {
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path) {
+        return FAIL(USAGE, "a model folder of over %zu characters: %.64s...", sizeof path, dir);
+    }
+    TRY(config_read(path, config));
+    return weights_open(dir, config, weights);
+}
+
+enum status model_open(const char *dir, struct backend *backend,
+                       const struct model_settings *settings, struct model **opened) {
+    struct mamba2_config config;
+    struct mamba2_weights weights = {0};
+    TRY(mamba2_read(dir, &config, &weights));
+    const enum status status = mamba2_open(&config, &weights, dir, backend, settings, opened);
+    weights_close(&weights);
     return status;
 }
 
@@ -82,7 +91,7 @@ const struct model_info *model_info(const struct model *model) {
     return &model->info;
 }
 
-static void close_layer(struct backend *backend, struct mamba2_layer *layer) {
+static void close_layer(struct backend *backend, struct mixer_weights *layer) {
     float *memory[] = {layer->norm,      layer->in_bias,   layer->conv,
                        layer->conv_bias, layer->dt_bias,   layer->a,
                        layer->d,         layer->gate_norm, layer->out_bias};
@@ -105,31 +114,22 @@ void model_close(struct model *model) {
                       model->norm,
                       model->token,
                       model->target,
-                      model->residual,
                       model->nll,
                       model->tile,
                       model->piece,
-                      model->normed,
-                      model->projected,
-                      model->conv,
-                      model->dt,
-                      model->cumsum,
-                      model->y,
-                      model->gated,
-                      model->states,
-                      model->cb,
                       model->cutting.carry[0],
                       model->cutting.carry[1]};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         backend->table->release(backend, memory[i]);
     }
     if (model->head != NULL) backend->table->release_packed(backend, model->head);
+    if (model->mixer != NULL) model->mixer->table->close(model->mixer);
     for (int i = 0; i < 2; i++) {
         struct staging *staging = &model->staging[i];
-        free(staging->token);
-        free(staging->target);
-        free(staging->windows.tile);
-        free(staging->windows.piece);
+        backend->table->host_release(backend, staging->token);
+        backend->table->host_release(backend, staging->target);
+        backend->table->host_release(backend, staging->windows.tile);
+        backend->table->host_release(backend, staging->windows.piece);
         free(staging->windows.window);
     }
     free(model->layers);

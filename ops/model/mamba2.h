@@ -1,7 +1,7 @@
 #pragma once
 // A Mamba-2 model on a backend: what model_open places there once and model_run works with.
 
-#include "ops/backend.h"
+#include "ops/mixer.h"
 #include "ops/model/config.h"
 #include "ops/model/model.h"
 #include "ops/model/weights.h"
@@ -9,13 +9,7 @@
 
 #include <stdatomic.h>
 
-// Backend memory; NULL: the model has none (a bias that is off).
-struct mamba2_layer {
-    float *norm, *in_bias, *conv, *conv_bias, *dt_bias, *a, *d, *gate_norm, *out_bias;
-    struct packed_weight *in_proj, *out_proj;
-};
-
-// Host memory that uploads of a step read from. Two, so that a step can be queued while the one
+// Host memory (the backend's kind) that uploads of a step read from. Two, so that a step can be queued while the one
 // before has not begun; `busy` is cleared by the queue when it has passed the uploads.
 struct staging {
     int32_t *token, *target;
@@ -31,24 +25,30 @@ struct model {
     struct windows_settings cutting;
     int64_t step_tokens;
 
-    struct mamba2_layer *layers;
+    struct mixer *mixer;
+    struct mixer_weights *layers;
     float *embedding, *norm;
     struct packed_weight *head;
 
     // A step's rows, in backend memory.
     int32_t *token, *target;
-    float *residual, *nll;
+    float *nll;
     struct scan_tile *tile;
     struct scan_span *piece;
-
-    // A window's rows and tiles, in backend memory. `gated` is also the final norm's output.
-    float *normed, *projected, *conv, *dt, *cumsum, *y, *gated;
-    float *states, *cb;
 
     struct staging staging[2];
     int turn;
 };
 
-// Parts of model_open: weights to the backend; buffers. What they placed, model_close releases.
+// The two halves of model_open, for whoever has weights of his own (ops/model/random_weights.h) or
+// wants to read them too. weights: released with weights_close; mamba2_open borrows them for the
+// call. name: a folder's last part becomes the model's name. Errors: as model_open's.
+enum status mamba2_read(const char *dir, struct mamba2_config *config,
+                        struct mamba2_weights *weights);
+enum status mamba2_open(const struct mamba2_config *config, const struct mamba2_weights *weights,
+                        const char *name, struct backend *backend,
+                        const struct model_settings *settings, struct model **opened);
+
+// Parts of mamba2_open: weights to the backend; buffers. What they placed, model_close releases.
 enum status model_place_weights(struct model *model, const struct mamba2_weights *weights);
 enum status model_place_buffers(struct model *model);

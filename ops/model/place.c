@@ -2,12 +2,9 @@
 // buffer a step needs, so that nothing is allocated while it runs.
 
 #include "ops/model/mamba2.h"
+#include "ops/model/op_mixer.h"
 
 #include <stdlib.h>
-
-// A window of many short spans has more tiles than rows / tile_tokens; beyond this many it is
-// closed early. A tile's state is 0.8 MB for a 130m model, so this bounds the memory.
-#define SHORT_TILES 12
 
 struct placing {
     struct model *model;
@@ -40,7 +37,7 @@ static enum status pack(const struct placing *placing, const struct tensor *tens
 }
 
 static enum status place_layer(const struct placing *placing,
-                               const struct mamba2_layer_weights *from, struct mamba2_layer *to) {
+                               const struct mamba2_layer_weights *from, struct mixer_weights *to) {
     float *a = malloc(from->a_log->bytes * 2); // f32 from a type of at least two bytes
     if (a == NULL) return FAIL(NO_MEMORY, "decays of %lld heads", (long long)from->a_log->count);
     weights_a(from->a_log, a);
@@ -79,81 +76,82 @@ out:
     return status;
 }
 
-// Room for rows * columns elements of `element` bytes in backend memory.
-static enum status alloc(struct model *model, int64_t rows, int64_t columns, size_t element,
-                         void *place) {
-    int64_t count;
-    size_t bytes;
-    if (__builtin_mul_overflow(rows, columns, &count) ||
-        __builtin_mul_overflow((size_t)count, element, &bytes)) {
-        return FAIL(NO_MEMORY, "a buffer of %lld rows of %lld elements: fewer --step-tokens fit",
-                    (long long)rows, (long long)columns);
+static enum status open_mixer(struct model *model) {
+    const struct mamba2_config *config = &model->config;
+    const struct mixer_shape shape = {
+        .scan = {.heads = config->heads,
+                 .head_dim = config->head_dim,
+                 .d_state = config->d_state,
+                 .groups = config->groups},
+        .hidden = config->hidden_size,
+        .d_inner = config->d_inner,
+        .d_conv = config->d_conv,
+        .vocab = config->vocab_size,
+        .conv_width = config->conv_width,
+        .proj_width = config->proj_width,
+        .epsilon = (float)config->epsilon,
+        .dt_least = (float)config->dt_least,
+        .dt_most = (float)config->dt_most,
+        .use_bias = config->use_bias,
+        .norm_before_gate = config->norm_before_gate,
+        .rows = model->step_tokens,
+    };
+    struct backend *backend = model->backend;
+    if (backend->table->mixer_open != NULL) {
+        TRY(backend->table->mixer_open(backend, &shape, &model->mixer));
     }
-    void *memory = NULL;
-    TRY(model->backend->table->alloc(model->backend, bytes, &memory));
-    *(void **)place = memory;
-    return STATUS_OK;
+    return model->mixer != NULL ? STATUS_OK : op_mixer_open(backend, &shape, &model->mixer);
 }
 
-static enum status make_staging(struct staging *staging, int64_t rows, int64_t pieces) {
-    const size_t count = (size_t)rows;
+static enum status make_staging(struct backend *backend, struct staging *staging, int64_t rows,
+                                int64_t pieces) {
+    const struct {
+        void *place;
+        int64_t count;
+        size_t element;
+    } tables[] = {
+        {&staging->token,         rows,   sizeof *staging->token        },
+        {&staging->target,        rows,   sizeof *staging->target       },
+        {&staging->windows.tile,  rows,   sizeof *staging->windows.tile },
+        {&staging->windows.piece, pieces, sizeof *staging->windows.piece},
+    };
     atomic_init(&staging->busy, false);
-    staging->token = calloc(count, sizeof *staging->token);
-    staging->target = calloc(count, sizeof *staging->target);
-    staging->windows.tile = calloc(count, sizeof *staging->windows.tile);
-    staging->windows.window = calloc(count, sizeof *staging->windows.window);
-    staging->windows.piece = calloc((size_t)pieces, sizeof *staging->windows.piece);
-    if (staging->token == NULL || staging->target == NULL || staging->windows.tile == NULL ||
-        staging->windows.window == NULL || staging->windows.piece == NULL) {
-        return FAIL(NO_MEMORY, "tables of a step of %lld tokens", (long long)rows);
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        TRY(backend->table->host_alloc(backend, (size_t)tables[i].count * tables[i].element,
+                                       (void **)tables[i].place));
     }
-    return STATUS_OK;
+    staging->windows.window = calloc((size_t)rows, sizeof *staging->windows.window);
+    if (staging->windows.window != NULL) return STATUS_OK;
+    return FAIL(NO_MEMORY, "tables of a step of %lld tokens", (long long)rows);
 }
 
 enum status model_place_buffers(struct model *model) {
-    const struct mamba2_config *config = &model->config;
-    const int64_t tile = model->backend->tile_tokens, rows = model->step_tokens;
-    const int64_t step_tiles = (rows + tile - 1) / tile;
-    const int64_t wide =
-        config->d_inner > config->hidden_size ? config->d_inner : config->hidden_size;
-    int64_t window = model->backend->window_tokens;
-    if (window > step_tiles * tile) window = step_tiles * tile;
-    const int64_t tiles = window / tile + SHORT_TILES;
-    const size_t f32 = sizeof(float);
-    model->cutting = (struct windows_settings){.window_rows = window,
-                                               .window_tiles = tiles,
-                                               .tile_tokens = tile,
+    const int64_t rows = model->step_tokens;
+    TRY(open_mixer(model));
+    model->cutting = (struct windows_settings){.window_rows = model->mixer->window_rows,
+                                               .window_tiles = model->mixer->window_tiles,
+                                               .tile_tokens = model->mixer->tile_tokens,
                                                .layer_bytes = (int64_t)model->info.layer_bytes};
     const int64_t pieces = windows_pieces_most(&model->cutting, rows);
     const struct {
         void *place;
-        int64_t rows, columns;
+        int64_t rows;
         size_t element;
     } buffers[] = {
-        {&model->token,            rows,   1,                                                  sizeof *model->token },
-        {&model->target,           rows,   1,                                                  sizeof *model->target},
-        {&model->residual,         rows,   config->hidden_size,                                f32                  },
-        {&model->nll,              rows,   1,                                                  f32                  },
-        {&model->tile,             rows,   1,                                                  sizeof *model->tile  },
-        {&model->piece,            pieces, 1,                                                  sizeof *model->piece },
-        {&model->normed,           window, config->hidden_size,                                f32                  },
-        {&model->projected,        window, config->proj_width,                                 f32                  },
-        {&model->conv,             window, config->conv_width,                                 f32                  },
-        {&model->dt,               window, config->heads,                                      f32                  },
-        {&model->cumsum,           window, config->heads,                                      f32                  },
-        {&model->y,                window, config->d_inner,                                    f32                  },
-        {&model->gated,            window, wide,                                               f32                  },
-        {&model->states,           tiles,  config->heads * config->d_state * config->head_dim, f32                  },
-        {&model->cb,               tiles,  config->groups * tile * tile,                       f32                  },
-        {&model->cutting.carry[0], 1,      (int64_t)model->info.layer_bytes,                   1                    },
-        {&model->cutting.carry[1], 1,      (int64_t)model->info.layer_bytes,                   1                    },
+        {&model->token,            rows,                             sizeof *model->token },
+        {&model->target,           rows,                             sizeof *model->target},
+        {&model->nll,              rows,                             sizeof *model->nll   },
+        {&model->tile,             rows,                             sizeof *model->tile  },
+        {&model->piece,            pieces,                           sizeof *model->piece },
+        {&model->cutting.carry[0], (int64_t)model->info.layer_bytes, 1                    },
+        {&model->cutting.carry[1], (int64_t)model->info.layer_bytes, 1                    },
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
-        TRY(alloc(model, buffers[i].rows, buffers[i].columns, buffers[i].element,
-                  buffers[i].place));
+        TRY(backend_room(model->backend, buffers[i].rows, 1, buffers[i].element,
+                         (void **)buffers[i].place));
     }
     for (int i = 0; i < 2; i++) {
-        TRY(make_staging(&model->staging[i], rows, pieces));
+        TRY(make_staging(model->backend, &model->staging[i], rows, pieces));
     }
     return STATUS_OK;
 }

@@ -232,8 +232,7 @@ enum status weights_random(const struct mamba2_config *config, uint64_t seed,
     weights.file =
         (struct mapped_file){(const char *)pool.data, (size_t)pool.floats * sizeof(float)};
     weights.embedding = make(&making, AREA_EMBEDDING, config->vocab_size, config->hidden_size);
-    weights.head = config->tied ? weights.embedding
-                                : make(&making, AREA_HEAD, config->vocab_size, config->hidden_size);
+    weights.head = weights.embedding;
     weights.norm = make(&making, AREA_ONES, config->hidden_size, 0);
     for (; making.layer < config->layers; making.layer++) {
         make_layer(&making, config);
