@@ -10,6 +10,7 @@ struct cuda_backend {
     struct backend base; // first, so that &cuda->base is the handle
     cudaStream_t stream;
     int32_t device;
+    struct cuda_marks *marks; // NULL until the first
 };
 
 static struct cuda_backend *cuda_of(struct backend *backend) {
@@ -20,15 +21,19 @@ cudaStream_t cuda_backend_stream(struct backend *backend) {
     return cuda_of(backend)->stream;
 }
 
+struct cuda_marks **cuda_backend_marks(struct backend *backend) {
+    return &cuda_of(backend)->marks;
+}
+
 // The current device belongs to a thread, and any thread may call: each entry sets it.
-static enum status use_device(struct backend *backend) {
+enum status cuda_use_device(struct backend *backend) {
     CUDA_TRY(cudaSetDevice(cuda_of(backend)->device));
     return STATUS_OK;
 }
 
 static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memory) {
     void *block = NULL;
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMalloc(&block, bytes > 0 ? bytes : 1)); // aligned to 256 bytes
     const cudaError_t error = cudaMemsetAsync(block, 0, bytes, cuda_of(backend)->stream);
     if (error != cudaSuccess) {
@@ -41,39 +46,40 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
 
 static void cuda_release(struct backend *backend, void *memory) {
     // Nothing can be done about a failure here, and the next call will report it again.
-    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFree(memory);
+    if (memory != NULL && cuda_use_device(backend) == STATUS_OK) (void)cudaFree(memory);
 }
 
 static enum status cuda_upload(struct backend *backend, void *to, const void *host, size_t bytes) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, cuda_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_download(struct backend *backend, void *host, const void *from,
                                  size_t bytes) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, cuda_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_call(struct backend *backend, void (*function)(void *), void *argument) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaLaunchHostFunc(cuda_of(backend)->stream, function, argument));
     return STATUS_OK;
 }
 
 static enum status cuda_wait(struct backend *backend) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaStreamSynchronize(cuda_of(backend)->stream));
     return STATUS_OK;
 }
 
 static void cuda_close(struct backend *backend) {
     if (backend == NULL) return;
-    if (use_device(backend) == STATUS_OK && cuda_of(backend)->stream != NULL) {
+    if (cuda_use_device(backend) == STATUS_OK && cuda_of(backend)->stream != NULL) {
         (void)cudaStreamDestroy(cuda_of(backend)->stream);
     }
+    cuda_marks_free(cuda_of(backend)->marks);
     free(cuda_of(backend));
 }
 
@@ -88,6 +94,9 @@ static const struct backend_table cuda_table = {
     .wait = cuda_wait,
     .close = cuda_close,
     .rms_norm = cuda_rms_norm,
+    .mark_time = cuda_mark_time,
+    .read_marks = cuda_read_marks,
+    .ceilings = cuda_ceilings,
 };
 
 // Equal text, equal bits: the device's model, the runtime and the format of the arithmetic.
@@ -103,7 +112,7 @@ static enum status name_numerics(struct cuda_backend *cuda) {
 }
 
 static enum status start(struct cuda_backend *cuda) {
-    TRY(use_device(&cuda->base));
+    TRY(cuda_use_device(&cuda->base));
     TRY(name_numerics(cuda));
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
     return STATUS_OK;
