@@ -92,7 +92,7 @@ static const struct option rows[] = {
      .help = "ranks that share documents; 0: all ranks"},
     {"threads", 0, OPTION_INTEGER, GROUP_RANKS, FOR(MODEL), AT(threads), RANGE(0, 4096),
      .fallback = "0", .value = "N", .help = "threads of a rank; 0: its share of the cores"},
-    {"step-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(MODEL), AT(step_tokens),
+    {"step-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(step_tokens),
      RANGE(1024, INT64_C(1) << 24), .or_zero = true, .fallback = "0", .value = "N",
      .help = "most tokens of a rank in one step; 0: 4k on CPUs"},
     {"queue-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE), AT(queue_tokens),

@@ -156,25 +156,33 @@ static enum status check_neighbours(struct trying *trying, struct verify_report 
 }
 
 // A short document at any row of steps of any size: what the matrix products make of a row may
-// depend on neither.
+// depend on neither. Its state shows a last bit that its NLLs round away.
+// Comes last: the document's own state is not needed any more.
 static enum status check_places(struct trying *trying, struct verify_report *report) {
     struct verify_check check = exact_check(trying, "places");
     const int64_t most = trying->trial->model->step_tokens;
     const int64_t tokens = trying->tokens < SHORT_MOST ? trying->tokens : SHORT_MOST;
-    const struct model_span alone = {.rows = tokens};
+    const struct model_span alone = {.rows = tokens, .state_out = trying->slot[0]};
     check.tokens = tokens;
     lay(trying, 0, 0, tokens, tokens);
     TRY(run(trying, trying->trial->model, &alone, 1, tokens));
     memcpy(trying->got, trying->nll, (size_t)tokens * sizeof(float));
+    TRY(read_state(trying, trying->slot[0], trying->first_state));
     for (int place = 0; place < PLACES; place++) {
         const int64_t before = 1 + draw(trying, (most - tokens) / (1 + place % 4) - 2);
         const int64_t behind = draw(trying, most - tokens - before);
-        const struct model_span spans[] = {{.rows = before}, {.rows = tokens}, {.rows = behind}};
+        const struct model_span spans[] = {
+            {.rows = before},
+            {.rows = tokens, .state_out = trying->slot[1]},
+            {.rows = behind             }
+        };
         lay_strangers(trying, 0, before);
         lay(trying, before, 0, tokens, tokens);
         lay_strangers(trying, before + tokens, behind);
         TRY(run(trying, trying->trial->model, spans, behind > 0 ? 3 : 2, before + tokens + behind));
+        TRY(read_state(trying, trying->slot[1], trying->state));
         count_different(&check, trying->nll + before, trying->got, tokens);
+        count_different_states(trying, &check);
     }
     judge(report, &check);
     return STATUS_OK;
