@@ -70,7 +70,9 @@ static void describe(const struct bench *bench, struct bench_results *results) {
     results->model = *model_info(bench->model);
     memcpy(results->numerics, bench->backend->numerics, sizeof results->numerics);
     snprintf(results->dtype, sizeof results->dtype, "%s", bench->settings->dtype);
+    const int64_t window = bench->model->mixer->window_rows;
     results->step_tokens = bench->step_tokens;
+    results->windows = (bench->step_tokens + window - 1) / window;
     results->ranks = bench->place->group->ranks;
     results->hop_bytes = (int64_t)results->model.ssm_bytes;
 }

@@ -46,6 +46,7 @@ struct bench_results {
     struct model_info model;
     char numerics[128], dtype[16];
     int64_t step_tokens;
+    int64_t windows; // of a step, in which a layer is worked off
     int32_t ranks;
     struct ceilings ceilings;
     struct bench_steps one, packed;              // one document that goes on; many short ones

@@ -49,21 +49,23 @@ double bench_floor(const struct ceilings *ceilings, const struct stage_cost *cos
     return moving > working ? moving : working;
 }
 
-// Rank r begins r lags behind rank 0, once a document; a step later rank 0 needs the last rank's
-// state, which has come unless all the lags together outlast a step (less the layer itself).
+// A rank may pass its first window's states once the last window of the rank to its left has passed
+// its own: that is the lag. Rank r works r lags behind rank 0, which costs a document (r - 1) of
+// them once; a step later rank 0 needs the last rank's state, which has come unless all the lags
+// together outlast a step less a layer.
 struct bench_guess bench_guess(const struct bench_results *results, int64_t ranks, int64_t tokens,
                                double hop_seconds) {
-    const double step = results->one.seconds;
-    const double layers = number(results->model.layers);
-    const double pass = results->stages.seconds[STAGE_PASS] / layers;
-    const double behind = results->stages.seconds[STAGE_PREPARE] / layers;
+    const double step = results->one.seconds, windows = number(results->windows);
+    const double layer = step / number(results->model.layers);
+    const double pass = results->stages.seconds[STAGE_PASS] / number(results->model.layers);
     const int64_t alone = (tokens + results->step_tokens - 1) / results->step_tokens;
     const int64_t steps = (alone + ranks - 1) / ranks;
-    struct bench_guess guess = {.ranks = ranks, .steps = steps, .lag = hop_seconds + behind + pass};
+    struct bench_guess guess = {.ranks = ranks, .steps = steps};
+    guess.lag = hop_seconds + pass / windows + layer * (1 - 1 / windows);
     guess.skew = number(ranks - 1) * guess.lag;
-    guess.stalls = guess.skew > step - step / layers;
-    // Every turn of the ring then takes as long as the ring is.
-    const double turn = guess.stalls ? guess.skew + step / layers : step;
+    guess.stalls = guess.skew > step - layer;
+    // A turn of the ring then takes as long as the ring is.
+    const double turn = guess.stalls ? guess.skew + layer : step;
     guess.seconds = number(steps - 1) * turn + step + guess.skew;
     guess.speed_up = number(alone) * step / guess.seconds;
     guess.efficiency = guess.speed_up / number(ranks);

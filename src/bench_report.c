@@ -84,9 +84,9 @@ static void json_machine(const struct saying *saying) {
     fprintf(saying->out,
             "{\"kind\":\"setting\",\"model\":\"%s\",\"parameters\":%" PRId64
             ",\"random_weights\":%s,\"numerics\":\"%s\",\"dtype\":\"%s\",\"step_tokens\":%" PRId64
-            ",\"ranks\":%d,\"repeat\":%" PRId64 ",\"seed\":%" PRId64 "}\n",
+            ",\"windows\":%" PRId64 ",\"ranks\":%d,\"repeat\":%" PRId64 ",\"seed\":%" PRId64 "}\n",
             r->model.name, r->model.parameters, saying->settings->shape != NULL ? "true" : "false",
-            r->numerics, r->dtype, r->step_tokens, r->ranks, saying->settings->repeat,
+            r->numerics, r->dtype, r->step_tokens, r->windows, r->ranks, saying->settings->repeat,
             saying->settings->seed);
     fprintf(saying->out,
             "{\"kind\":\"ceilings\",\"copy_bytes_per_second\":%.6g,\"copy\":\"%s\","
@@ -262,7 +262,8 @@ static void say_table(const struct saying *saying) {
     const struct bench_results *r = saying->results;
     char shorts[64];
     table_machine(saying);
-    fprintf(saying->out, "\nsteps of %" PRId64 " tokens, the model alone\n", r->step_tokens);
+    fprintf(saying->out, "\nsteps of %" PRId64 " tokens in %" PRId64 " windows, the model alone\n",
+            r->step_tokens, r->windows);
     table_steps(saying, "one document", &r->one);
     snprintf(shorts, sizeof shorts, "%" PRId64 " documents", r->packed.documents);
     table_steps(saying, shorts, &r->packed);
