@@ -19,17 +19,26 @@ struct cuda_backend {
     int64_t rounded_bytes; //
     float *logits;         // some rows of the vocabulary
     int64_t logits_bytes;
+    struct cuda_times *times; // of measure.c, NULL until the first
 };
 
 static inline struct cuda_backend *cuda_backend_of(struct backend *backend) {
     return (struct cuda_backend *)(void *)backend;
 }
 
+// To be called by each entry first: the current device belongs to a thread.
+enum status cuda_use_device(struct backend *backend);
 enum status cuda_backend_open(const struct plugin_settings *settings, struct backend **opened);
 // The queue, for launchers; makes its device the calling thread's.
 cudaStream_t cuda_backend_stream(struct backend *backend);
 // Room for products of weights with rows of `row_bytes` and so many outputs. At start.
 enum status cuda_backend_room(struct backend *backend, int64_t row_bytes, int64_t outputs);
+
+// For measuring (measure.c).
+void cuda_times_free(struct cuda_times *times); // accepts NULL
+enum status cuda_mark_time(struct backend *backend, int64_t index);
+enum status cuda_read_marks(struct backend *backend, int64_t count, double *seconds);
+enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings);
 
 // Launchers, one an operator; what each computes is said in ops/op.h.
 enum status cuda_pack(struct backend *backend, const float *weight, int64_t outputs, int64_t inputs,

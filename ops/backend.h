@@ -125,6 +125,13 @@ struct head_args {
 
 #define BACKEND_MARKS 2
 
+// What this machine can do at most, as measured. 0: could not be measured.
+struct ceilings {
+    double copy_bytes;    // a second, read and written, between places of the backend's memory
+    double product_flops; // a second, of a large matrix product in the backend's arithmetic
+    char copy[64], product[64]; // what was measured
+};
+
 struct backend_table {
     const char *name;
     bool host_memory; // what alloc gives the host can use too, and so can a network card
@@ -180,6 +187,14 @@ struct backend_table {
     enum status (*transport_open)(struct backend *backend,
                                   const struct transport_settings *settings,
                                   struct transport **opened);
+
+    // For measuring, NULL where there is none (an operator that runs at once can be timed outside).
+    // Queued: the time when the queue comes here becomes mark `index`, counted from 0.
+    enum status (*mark_time)(struct backend *backend, int64_t index);
+    // After wait: seconds[i] lie between the marks i and i + 1, for i < count - 1.
+    enum status (*read_marks)(struct backend *backend, int64_t count, double *seconds);
+    // Takes a second or two, and memory for as long. Nothing else may be queued.
+    enum status (*ceilings)(struct backend *backend, struct ceilings *ceilings);
 };
 
 // An implementation's struct begins with this.
