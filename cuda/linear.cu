@@ -75,14 +75,17 @@ __device__ __forceinline__ void keep(const struct coming &next, struct slab &sla
     }
 }
 
-// A thread's 8 x 8 sums: rows and outputs 4 t and 64 + 4 t on, so that a warp's reads of a slab are
-// whole lines.
+// A thread's 8 x 8 sums: rows and outputs 4 g on and 64 + 4 g on, of groups g. A warp has 4 groups of
+// rows by 8 of outputs, so that each of its reads of a slab is one line of shared memory.
 __device__ __forceinline__ int thread_row(int r) {
-    return threadIdx.x / 16 * 4 + r % 4 + r / 4 * 64;
+    const int lane = threadIdx.x % 32;
+    const int group = threadIdx.x / 64 * 4 + lane % 2 + lane / 16 * 2;
+    return group * 4 + r % 4 + r / 4 * 64;
 }
 
 __device__ __forceinline__ int thread_output(int n) {
-    return threadIdx.x % 16 * 4 + n % 4 + n / 4 * 64;
+    const int group = threadIdx.x / 32 % 2 * 8 + threadIdx.x / 2 % 8;
+    return group * 4 + n % 4 + n / 4 * 64;
 }
 
 __device__ __forceinline__ void add_step(const struct slab &slab, int k, float (&sum)[8][8]) {
