@@ -22,6 +22,10 @@ cudaStream_t cuda_backend_stream(struct backend *backend) {
     return cuda_of(backend)->stream;
 }
 
+int32_t cuda_backend_device(struct backend *backend) {
+    return cuda_of(backend)->device;
+}
+
 // The current device belongs to a thread, and any thread may call: each entry sets it.
 static enum status use_device(struct backend *backend) {
     CUDA_TRY(cudaSetDevice(cuda_of(backend)->device));
@@ -126,6 +130,8 @@ static const struct backend_table cuda_table = {
     .mark = cuda_mark,
     .reached = cuda_reached,
     .close = cuda_close,
+    .transport_identify = cuda_transport_identify,
+    .transport_open = cuda_transport_open,
     .rms_norm = cuda_rms_norm,
 };
 
