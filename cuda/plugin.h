@@ -20,8 +20,12 @@ struct plugin_host {
     __attribute__((noreturn)) void (*check_failed)(const char *file, int line, const char *what);
 };
 
+// What rows and weights of the products are rounded to; all else is f32.
+enum plugin_dtype { PLUGIN_F32, PLUGIN_TF32, PLUGIN_BF16, PLUGIN_F16 };
+
 struct plugin_settings {
-    int32_t device;        // index among the devices this process sees
+    int32_t device; // index among the devices this process sees
+    enum plugin_dtype dtype;
     int64_t window_tokens; // rows the model works at a time; 0: the default
 };
 

@@ -52,7 +52,7 @@ struct settings {
     const char *spill;        // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
     int64_t idle_ms;          // --idle 10m: states not used for so long go to files; 0: never
     const char *backend;      // --backend auto|cpu|cuda
-    const char *dtype;        // --dtype f32
+    const char *dtype;        // --dtype auto|f32|tf32|bf16|f16
     const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar
     const char *transport;    // --transport auto|mpi|loopback
     int64_t commit_interval_ms; // --commit-interval 5s

@@ -27,6 +27,7 @@ static const char sample[] =
 struct verifying {
     const struct settings *settings;
     struct backend *backend;
+    const char *dtype;
     struct mamba2_config config;
     struct mamba2_weights weights;
     int32_t *token;
@@ -153,8 +154,8 @@ static void say_json(FILE *out, const struct verifying *v, const struct verify_t
             "{\"kind\":\"verdict\",\"passed\":%s,\"model\":\"xxh3:%016" PRIx64
             "\",\"numerics\":\"%s\",\"dtype\":\"%s\",\"nll_mean_allowed\":%.6g,"
             "\"nll_most_allowed\":%.6g,\"state_allowed\":%.6g}\n",
-            report->passed ? "true" : "false", v->weights.hash, v->backend->numerics,
-            v->settings->dtype, tolerance->mean, tolerance->each, tolerance->state);
+            report->passed ? "true" : "false", v->weights.hash, v->backend->numerics, v->dtype,
+            tolerance->mean, tolerance->each, tolerance->state);
 }
 
 static enum status verify(struct verifying *v, struct measure_out *out, int *exit_code) {
@@ -166,13 +167,14 @@ static enum status verify(struct verifying *v, struct measure_out *out, int *exi
                                                                      : settings->model,
                                      .seed = (uint64_t)settings->seed,
                                      .oracle_work = ORACLE_WORK};
-    TRY(verify_tolerance_of(settings->dtype, &subject.tolerance));
+    TRY(device_open(settings, 1, true, &v->backend));
+    v->dtype = device_dtype(settings, v->backend);
+    TRY(verify_tolerance_of(v->dtype, &subject.tolerance));
     TRY(open_weights(v));
     v->token = calloc(TOKENS, sizeof *v->token);
     if (v->token == NULL) return FAIL(NO_MEMORY, "%d tokens", TOKENS);
     if (settings->input != NULL) TRY(read_input(v));
     if (settings->input == NULL) draw_tokens(v);
-    TRY(device_open(settings, 1, true, &v->backend));
     subject.backend = v->backend;
     subject.token = v->token;
     subject.tokens = v->tokens;
