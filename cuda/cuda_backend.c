@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TILE_TOKENS   64   // rows of a scan tile, as on the CPU
 #define WINDOW_TOKENS 4096 // rows the model works at a time
@@ -34,6 +35,20 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
 static void cuda_release(struct backend *backend, void *memory) {
     // Nothing can be done about a failure here, and the next call will report it again.
     if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFree(memory);
+}
+
+// Pinned, so that copies are queued and not done by the driver's own staging.
+static enum status cuda_host_alloc(struct backend *backend, size_t bytes, void **memory) {
+    void *block = NULL;
+    TRY(use_device(backend));
+    CUDA_TRY(cudaHostAlloc(&block, bytes > 0 ? bytes : 1, cudaHostAllocDefault));
+    memset(block, 0, bytes);
+    *memory = block;
+    return STATUS_OK;
+}
+
+static void cuda_host_release(struct backend *backend, void *memory) {
+    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFreeHost(memory);
 }
 
 static enum status cuda_upload(struct backend *backend, void *to, const void *host, size_t bytes) {
@@ -85,14 +100,32 @@ enum status cuda_backend_room(struct backend *backend, int64_t row_bytes, int64_
     return status;
 }
 
+static enum status cuda_mark(struct backend *backend, int32_t which) {
+    TRY(use_device(backend));
+    CUDA_TRY(
+        cudaEventRecord(cuda_backend_of(backend)->mark[which], cuda_backend_of(backend)->stream));
+    return STATUS_OK;
+}
+
+static enum status cuda_reached(struct backend *backend, int32_t which, bool *reached) {
+    TRY(use_device(backend));
+    const cudaError_t answer = cudaEventQuery(cuda_backend_of(backend)->mark[which]);
+    if (answer != cudaErrorNotReady) CUDA_TRY(answer);
+    *reached = answer == cudaSuccess;
+    return STATUS_OK;
+}
+
 static void cuda_close(struct backend *backend) {
     struct cuda_backend *cuda = cuda_backend_of(backend);
     if (backend == NULL) return;
     cuda_release(backend, cuda->rounded);
     cuda_release(backend, cuda->logits);
     cuda_marks_free(cuda->marks);
-    if (use_device(backend) == STATUS_OK && cuda->stream != NULL) {
-        (void)cudaStreamDestroy(cuda->stream);
+    if (use_device(backend) == STATUS_OK) {
+        for (int i = 0; i < BACKEND_MARKS; i++) {
+            if (cuda->mark[i] != NULL) (void)cudaEventDestroy(cuda->mark[i]);
+        }
+        if (cuda->stream != NULL) (void)cudaStreamDestroy(cuda->stream);
     }
     free(cuda);
 }
@@ -101,10 +134,14 @@ static const struct backend_table cuda_table = {
     .name = "cuda",
     .alloc = cuda_alloc,
     .release = cuda_release,
+    .host_alloc = cuda_host_alloc,
+    .host_release = cuda_host_release,
     .upload = cuda_upload,
     .download = cuda_download,
     .call = cuda_call,
     .wait = cuda_wait,
+    .mark = cuda_mark,
+    .reached = cuda_reached,
     .close = cuda_close,
     .pack = cuda_pack,
     .release_packed = cuda_release_packed,
@@ -147,6 +184,9 @@ static enum status start(struct cuda_backend *cuda) {
     TRY(use_device(&cuda->base));
     TRY(name_numerics(cuda));
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
+    for (int i = 0; i < BACKEND_MARKS; i++) {
+        CUDA_TRY(cudaEventCreateWithFlags(&cuda->mark[i], cudaEventDisableTiming));
+    }
     return STATUS_OK;
 }
 

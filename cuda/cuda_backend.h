@@ -14,6 +14,7 @@ struct cuda_marks; // measure.c
 struct cuda_backend {
     struct backend base; // first, so that &cuda->base is the handle
     cudaStream_t stream;
+    cudaEvent_t mark[BACKEND_MARKS];
     int32_t device;
     enum plugin_dtype dtype;
     void *rounded;         // [window_tokens rows of the longest], for products; not of f32

@@ -18,6 +18,9 @@ C_BEGIN
 struct backend;
 struct mixer;
 struct mixer_shape;
+struct transport;
+struct transport_id;
+struct transport_settings;
 
 // Dense numbers in the backend's memory, `stride` elements from row to row. f32 on the CPU.
 struct matrix {
@@ -120,6 +123,8 @@ struct head_args {
     float *nll;            // [rows], nats
 };
 
+#define BACKEND_MARKS 2
+
 // What this machine can do at most, as measured. 0: could not be measured.
 struct ceilings {
     double copy_bytes;    // a second, read and written, between places of the backend's memory
@@ -129,6 +134,7 @@ struct ceilings {
 
 struct backend_table {
     const char *name;
+    bool host_memory; // what alloc gives the host can use too, and so can a network card
 
     // Memory of the backend, zeroed, aligned to 64 bytes. Errors: NO_MEMORY, PEER (device lost).
     enum status (*alloc)(struct backend *backend, size_t bytes, void **memory);
@@ -144,6 +150,10 @@ struct backend_table {
     enum status (*call)(struct backend *backend, void (*function)(void *), void *argument);
     // Until all that is queued is done. Errors: PEER.
     enum status (*wait)(struct backend *backend);
+    // Queued: mark `which` (below BACKEND_MARKS) is here now, and nowhere before.
+    enum status (*mark)(struct backend *backend, int32_t which);
+    // Has the queue come to the mark? Never waits. Errors: PEER.
+    enum status (*reached)(struct backend *backend, int32_t which, bool *reached);
     void (*close)(struct backend *backend);
 
     // Weights [outputs, inputs], row major f32 in host memory, into this backend's order. At start.
@@ -169,6 +179,14 @@ struct backend_table {
     // The slot may be NULL: it has none.
     enum status (*mixer_open)(struct backend *backend, const struct mixer_shape *shape,
                               struct mixer **opened);
+
+    // The backend's own way from rank to rank (ops/transport.h); both slots may be NULL: it has none.
+    // identify never fails but for a lost device, and says why where it cannot. open is collective.
+    // Errors: PEER, NO_MEMORY.
+    enum status (*transport_identify)(struct backend *backend, struct transport_id *id);
+    enum status (*transport_open)(struct backend *backend,
+                                  const struct transport_settings *settings,
+                                  struct transport **opened);
 
     // For measuring, NULL where there is none (an operator that runs at once can be timed outside).
     // Queued: the time when the queue comes here becomes mark `index`, counted from 0.

@@ -51,7 +51,8 @@ int comm_failure(struct comm *comm);
 // given up. Then, with MPI, its memory must stay until the job is closed. Accepts NULL.
 void comm_close(struct comm *comm, bool failed);
 
-// The transport over this communication thread, for states in host memory. On a backend whose
-// memory is not the host's, states are staged (later). Borrows both.
+// The transport over this communication thread. States in memory that is not the host's are staged.
+// Borrows both; after a failure close comm first, which may still read from and write to what is
+// staged.
 enum status host_transport_open(struct comm *comm, struct backend *backend,
                                 struct transport **opened);

@@ -19,7 +19,7 @@ struct mpi_link {
 
 struct mpi_job {
     struct mpi_link world, group;
-    int32_t local_ranks;
+    int32_t local_ranks, local_rank;
     int tag_most;               // a power of two less one
     bool failed;                // some rank may be gone: leaving together is not possible any more
     bool (*stop)(void);         // has a signal asked this process to stop? NULL: none can

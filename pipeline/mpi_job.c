@@ -72,7 +72,7 @@ static enum status settings_check(struct mpi_job *job, int threads, int32_t grou
 }
 
 static enum status links_open(struct mpi_job *job, int32_t group_size) {
-    int rank = 0, local = 0;
+    int rank = 0, local = 0, local_rank = 0;
     MPI_Comm world = MPI_COMM_NULL, group = MPI_COMM_NULL, machine = MPI_COMM_NULL;
     MPI_TRY(MPI_Comm_rank(MPI_COMM_WORLD, &rank), "setting up");
     MPI_TRY(MPI_Comm_dup(MPI_COMM_WORLD, &world), "setting up");
@@ -83,7 +83,9 @@ static enum status links_open(struct mpi_job *job, int32_t group_size) {
     MPI_TRY(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &machine),
             "counting the ranks of a machine");
     MPI_TRY(MPI_Comm_size(machine, &local), "counting the ranks of a machine");
+    MPI_TRY(MPI_Comm_rank(machine, &local_rank), "counting the ranks of a machine");
     job->local_ranks = local;
+    job->local_rank = local_rank;
     MPI_TRY(MPI_Comm_free(&machine), "counting the ranks of a machine");
     return STATUS_OK;
 }
@@ -128,6 +130,10 @@ struct link *mpi_job_group(struct mpi_job *job) {
 
 int32_t mpi_job_local_ranks(const struct mpi_job *job) {
     return job->local_ranks;
+}
+
+int32_t mpi_job_local_rank(const struct mpi_job *job) {
+    return job->local_rank;
 }
 
 static void link_free(struct mpi_link *link) {

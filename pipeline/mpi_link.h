@@ -13,6 +13,7 @@ enum status mpi_job_open(int32_t group_size, bool (*stop)(void), struct mpi_job 
 struct link *mpi_job_world(struct mpi_job *job);        // borrowed
 struct link *mpi_job_group(struct mpi_job *job);        // borrowed
 int32_t mpi_job_local_ranks(const struct mpi_job *job); // ranks of the job on this machine
+int32_t mpi_job_local_rank(const struct mpi_job *job);  // which of them this is
 // Collective. All leave together; if not all come within a minute, the job is stopped with 142. So
 // after a failure call abort of the world's link instead, with the exit code the job shall have.
 // Accepts NULL.

@@ -92,6 +92,34 @@ enum status pipeline_check(const struct pipeline_settings *settings) {
     return STATUS_OK;
 }
 
+static bool peer_was_lost(void *context) {
+    return comm_health(context) != STATUS_OK;
+}
+
+static enum status open_transport(const struct pipeline_settings *settings,
+                                  const struct pipeline_rank *rank,
+                                  const struct transport_choice *choice, struct comm *comm,
+                                  struct transport **opened) {
+    const struct transport_settings direct = {.rank = rank->group->rank,
+                                              .ranks = rank->group->ranks,
+                                              .ids = choice->ids,
+                                              .peer_timeout_ms = settings->peer_timeout_ms,
+                                              .lost = peer_was_lost,
+                                              .context = comm};
+    if (choice->ids == NULL) return host_transport_open(comm, rank->backend, opened);
+    return rank->backend->table->transport_open(rank->backend, &direct, opened);
+}
+
+// The backend's own transport asks comm whether peers are lost; from what the host's has staged comm
+// may still read and write.
+static void close_communication(const struct transport_choice *choice, struct transport *transport,
+                                struct comm *comm, bool failed) {
+    const bool direct = choice->ids != NULL;
+    if (transport != NULL && direct) transport->table->close(transport);
+    comm_close(comm, failed);
+    if (transport != NULL && !direct) transport->table->close(transport);
+}
+
 enum status pipeline_run(const struct pipeline_settings *settings, const struct pipeline_rank *rank,
                          struct pipeline_counts *counts, int *exit_code) {
     const bool leads = rank->group->rank == 0;
@@ -100,6 +128,7 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     const struct worker_settings working = {
         .rank = rank->group->rank, .ranks = rank->group->ranks, .idle_ms = settings->idle_ms};
     struct leader_thread leader = {.rank = rank, .counts = &counts->leader, .log_rank = log_rank()};
+    struct transport_choice choice = {0};
     struct comm *comm = NULL;
     struct transport *transport = NULL;
     struct slots *slots = NULL;
@@ -110,8 +139,10 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     *exit_code = 0;
 
     TRY_OUT(status, pipeline_check(settings));
+    TRY_OUT(status, transport_choose(rank->group, rank->backend, settings->transport,
+                                     settings->peer_timeout_ms, &choice));
     TRY_OUT(status, comm_open(rank->group, &talking, &comm));
-    TRY_OUT(status, host_transport_open(comm, rank->backend, &transport));
+    TRY_OUT(status, open_transport(settings, rank, &choice, comm, &transport));
     TRY_OUT(status, open_slots(settings, rank, &slots));
     if (leads) {
         leader.settings = leader_settings(settings, rank);
@@ -142,8 +173,8 @@ out:
                          ? comm_failure(comm)
                          : status_exit_code(status);
     }
-    if (transport != NULL) transport->table->close(transport);
-    if (comm != NULL) comm_close(comm, status != STATUS_OK && status != STATUS_STOPPED);
+    close_communication(&choice, transport, comm, status != STATUS_OK && status != STATUS_STOPPED);
+    transport_choice_free(&choice);
     slots_close(slots);
     return status;
 }

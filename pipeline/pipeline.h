@@ -7,6 +7,7 @@
 
 #include "pipeline/leader.h"
 #include "pipeline/slots.h"
+#include "pipeline/transports.h"
 #include "pipeline/worker.h"
 
 struct pipeline_settings {
@@ -15,6 +16,7 @@ struct pipeline_settings {
     int64_t queue_tokens;
     int64_t commit_interval_ms;
     int32_t peer_timeout_ms;
+    enum transport_wish transport;
     int64_t device_slots; // 0: what a step can need
     size_t host_slots_bytes;
     const char *spill_folder;

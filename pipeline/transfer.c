@@ -32,6 +32,10 @@ enum status transfer_make(struct comm *comm, const struct transfer_order *order,
     return STATUS_OK;
 }
 
+const struct transfer_order *transfer_order(const struct transfer *transfer) {
+    return &transfer->order;
+}
+
 void transfer_start(struct transfer *transfer) {
     struct comm *comm = transfer->comm;
     pthread_mutex_lock(&comm->lock);

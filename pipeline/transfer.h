@@ -5,6 +5,7 @@
 #include "pipeline/comm.h"
 
 struct transfer;
+struct staging;
 
 // What a transfer carries, and where. Sends read `out`, receives write `in`.
 struct transfer_order {
@@ -15,12 +16,16 @@ struct transfer_order {
     const void *out;
     void *in;
     size_t bytes;
+    // The transport's own: where in backend memory this belongs, and what it is staged in.
+    void *place;
+    struct staging *staging;
 };
 
 // Not started yet. Counted: the caller holds it once. Thread: any, as for all below.
 // Errors: NO_MEMORY.
 enum status transfer_make(struct comm *comm, const struct transfer_order *order,
                           struct transfer **made);
+const struct transfer_order *transfer_order(const struct transfer *transfer);
 void transfer_start(struct transfer *transfer);
 void transfer_hold(struct transfer *transfer);
 void transfer_drop(struct transfer *transfer); // the last one to drop it releases it

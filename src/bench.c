@@ -115,7 +115,8 @@ static enum status measure_together(const struct bench *bench, struct bench_resu
 
 static enum status measure(struct bench *bench, struct bench_results *results) {
     const struct settings *settings = bench->settings;
-    TRY(device_open(settings, bench->place->local_ranks, speaks(bench), &bench->backend));
+    const struct device_share share = {bench->place->local_ranks, bench->place->local_rank};
+    TRY(device_open(settings, &share, speaks(bench), &bench->backend));
     bench->step_tokens =
         settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(bench->backend);
     bench->dtype = device_dtype(settings, bench->backend);

@@ -113,30 +113,33 @@ static enum plugin_dtype plugin_dtype(const struct settings *settings) {
 }
 
 static enum status open_cuda(const struct settings *settings, const struct plugin *plugin,
-                             bool speaks, struct backend **opened) {
+                             int32_t local_rank, bool speaks, struct backend **opened) {
     char text[128];
-    const struct plugin_settings cuda = {.device = 0, .dtype = plugin_dtype(settings)};
+    const int32_t devices = plugin->device_count();
+    const struct plugin_settings cuda = {.device = local_rank % devices,
+                                         .dtype = plugin_dtype(settings)};
     TRY(plugin->open(&cuda, opened));
-    if (!speaks) return STATUS_OK;
     TRY(plugin->describe(cuda.device, text, sizeof text));
-    LOG(INFO, "backend: cuda, %s, %s", text, (*opened)->numerics);
+    LOG(DEBUG, "rank %d of this machine has device %d of %d: %s", local_rank, cuda.device, devices,
+        text);
+    if (speaks) LOG(INFO, "backend: cuda, %s, %s", text, (*opened)->numerics);
     return STATUS_OK;
 }
 
-enum status device_open(const struct settings *settings, int32_t local_ranks, bool speaks,
-                        struct backend **opened) {
+enum status device_open(const struct settings *settings, const struct device_share *share,
+                        bool speaks, struct backend **opened) {
     char why[512] = "";
     const bool demanded = strcmp(settings->backend, "cuda") == 0;
     const bool cpu_can =
         strcmp(settings->dtype, "auto") == 0 || strcmp(settings->dtype, "f32") == 0;
     if (strcmp(settings->backend, "cpu") == 0) {
-        if (cpu_can) return open_cpu(settings, local_ranks, speaks, opened);
+        if (cpu_can) return open_cpu(settings, share->ranks, speaks, opened);
         return FAIL(USAGE,
                     "--dtype %s: the CPU computes in f32; use --dtype f32, or --backend cuda",
                     settings->dtype);
     }
     const struct plugin *plugin = find_plugin(why, sizeof why);
-    if (plugin != NULL) return open_cuda(settings, plugin, speaks, opened);
+    if (plugin != NULL) return open_cuda(settings, plugin, share->rank, speaks, opened);
     if (demanded) return FAIL(USAGE, "--backend cuda: %s; use --backend cpu", why);
     if (!cpu_can) {
         return FAIL(USAGE,
@@ -144,5 +147,5 @@ enum status device_open(const struct settings *settings, int32_t local_ranks, bo
                     settings->dtype, why);
     }
     LOG(DEBUG, "backend: not cuda, since %s", why);
-    return open_cpu(settings, local_ranks, speaks, opened);
+    return open_cpu(settings, share->ranks, speaks, opened);
 }

@@ -77,7 +77,7 @@ static enum status run_on_threads(const struct settings *settings, rank_work *wo
         threads[i] = (struct rank_thread){
             .settings = settings,
             .work = work,
-            .place = {world[i], groups[i], i / group_size, ranks / group_size, ranks}
+            .place = {world[i], groups[i], i / group_size, ranks / group_size, ranks, i}
         };
     }
     for (int32_t i = 1; i < ranks; i++) {
@@ -123,7 +123,8 @@ static enum status run_on_processes(const struct settings *settings, rank_work *
                                       .group = group,
                                       .group_index = world->rank / group->ranks,
                                       .groups = world->ranks / group->ranks,
-                                      .local_ranks = mpi_job_local_ranks(job)};
+                                      .local_ranks = mpi_job_local_ranks(job),
+                                      .local_rank = mpi_job_local_rank(job)};
     stop_link = world;
     check_set_stop(stop_world);
     log_set_rank(world->rank);

@@ -131,6 +131,11 @@ static int64_t commit_interval(const struct rank_run *run) {
                                                             : settings->commit_interval_ms;
 }
 
+enum transport_wish score_transport(const struct settings *settings) {
+    if (strcmp(settings->transport, "auto") == 0) return TRANSPORT_AUTO;
+    return strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT : TRANSPORT_HOST;
+}
+
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
@@ -144,6 +149,7 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .mark = run->mark,
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
+        .transport = score_transport(settings),
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = spill_folder(settings),
@@ -287,7 +293,9 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     }
     if (run->place->groups > 1) TRY(endpoints_check_groups(&run->endpoints, run->place->groups));
     if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
-    TRY(device_open(settings, run->place->local_ranks, speaks(run), &run->backend));
+    const struct device_share share = {.ranks = run->place->local_ranks,
+                                       .rank = run->place->local_rank};
+    TRY(device_open(settings, &share, speaks(run), &run->backend));
     run->step_tokens =
         settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(run->backend);
     const struct pipeline_settings pipeline = pipeline_settings(run);

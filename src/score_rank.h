@@ -9,7 +9,8 @@
 struct score_place {
     struct link *world, *group;
     int32_t group_index, groups;
-    int32_t local_ranks; // ranks that share this machine's cores
+    int32_t local_ranks; // ranks that share this machine's cores and devices
+    int32_t local_rank;  // which of them this is
 };
 
 // What each rank brings to the end, and everybody then knows of everybody.
@@ -29,6 +30,9 @@ struct score_totals {
 // the gravest. On failure all ranks of the job have been told to stop.
 enum status score_on_rank(const struct settings *settings, const struct score_place *place,
                           struct score_totals *totals);
+
+// What --transport asks for.
+enum transport_wish score_transport(const struct settings *settings);
 
 // What a verb does on each of its ranks.
 typedef enum status rank_work(const struct settings *settings, const struct score_place *place,

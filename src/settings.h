@@ -54,7 +54,7 @@ struct settings {
     const char *backend;      // --backend auto|cpu|cuda
     const char *dtype;        // --dtype auto|f32|tf32|bf16|f16
     const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar
-    const char *transport;    // --transport auto|mpi|loopback
+    const char *transport;    // --transport auto|nccl|mpi|loopback
     int64_t commit_interval_ms; // --commit-interval 5s
     const char *delivery;       // --delivery at-least-once
     const char *until;          // --until end

@@ -160,6 +160,7 @@ static void say_json(FILE *out, const struct verifying *v, const struct verify_t
 
 static enum status verify(struct verifying *v, struct measure_out *out, int *exit_code) {
     const struct settings *settings = v->settings;
+    const struct device_share alone = {.ranks = 1};
     struct verify_report report;
     struct verify_subject subject = {.config = &v->config,
                                      .weights = &v->weights,
@@ -167,7 +168,7 @@ static enum status verify(struct verifying *v, struct measure_out *out, int *exi
                                                                      : settings->model,
                                      .seed = (uint64_t)settings->seed,
                                      .oracle_work = ORACLE_WORK};
-    TRY(device_open(settings, 1, true, &v->backend));
+    TRY(device_open(settings, &alone, true, &v->backend));
     v->dtype = device_dtype(settings, v->backend);
     TRY(verify_tolerance_of(v->dtype, &subject.tolerance));
     TRY(open_weights(v));

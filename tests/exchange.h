@@ -109,6 +109,8 @@ static void exchange_finish(struct exchange *x, const struct move *moves, int32_
     }
     for (int32_t m = 0; m < MOVES; m++) {
         if (moves[m].to == rank) {
+            EXPECT(self, t->order(x->transport, x->moves_in[m]) == STATUS_OK);
+            EXPECT(self, x->backend->table->wait(x->backend) == STATUS_OK);
             EXPECT(self, t->finish(x->transport, &x->moves_in[m]) == STATUS_OK);
             EXPECT(self, filled(x->in[m], step * MOVES + (uint64_t)m, 0));
         } else if (moves[m].from == rank) {

@@ -46,8 +46,22 @@ static enum status host_backend_wait(struct backend *backend) {
     return STATUS_OK;
 }
 
+static enum status host_backend_mark(struct backend *backend, int32_t which) {
+    (void)backend;
+    (void)which;
+    return STATUS_OK;
+}
+
+static enum status host_backend_reached(struct backend *backend, int32_t which, bool *reached) {
+    (void)backend;
+    (void)which;
+    *reached = true;
+    return STATUS_OK;
+}
+
 static const struct backend_table host_backend_table = {
     .name = "host",
+    .host_memory = true,
     .alloc = host_backend_alloc,
     .release = host_backend_release,
     .host_alloc = host_backend_alloc,
@@ -56,6 +70,8 @@ static const struct backend_table host_backend_table = {
     .download = host_backend_download,
     .call = host_backend_call,
     .wait = host_backend_wait,
+    .mark = host_backend_mark,
+    .reached = host_backend_reached,
 };
 
 static inline struct backend host_backend(void) {

@@ -138,6 +138,8 @@ int main(int argc, char **argv) {
     EXPECT(&world, self.link->ranks == (groups ? number : world.link->ranks));
     EXPECT(&world, self.link->rank == world.link->rank % self.link->ranks);
     EXPECT(&world, mpi_job_local_ranks(job) >= 1);
+    EXPECT(&world, mpi_job_local_rank(job) >= 0);
+    EXPECT(&world, mpi_job_local_rank(job) < mpi_job_local_ranks(job));
     gathers(&world);
     gathers(&self);
     run(&self, job, mode, *mode != '\0' && !groups && strcmp(mode, "--large") != 0 ? number : 1);

@@ -208,7 +208,8 @@ struct trial {
     const char *model;
     int64_t step_tokens;
     int32_t backend_delay_us;
-    bool tight; // states do not fit in slots and host memory
+    bool device; // states lie in memory that the host must not touch
+    bool tight;  // states do not fit in slots and host memory
     int32_t documents, open_most;
     int64_t length_most, record_most;
     bool few_long; // documents of length_most, not log-uniform ones
@@ -250,8 +251,10 @@ static inline void *run_rank(void *argument) {
     struct pipeline_rank rank = {
         .group = run->link, .source = &run->flow->base, .sink = &run->caught->base};
     log_set_rank(run->link->rank);
-    run->status = queue_backend_open(NULL, trial->seed + (uint64_t)run->link->rank,
-                                     trial->backend_delay_us, &rank.backend);
+    const uint64_t seed = trial->seed + (uint64_t)run->link->rank;
+    run->status = trial->device
+                      ? device_backend_open(seed, trial->backend_delay_us, &rank.backend)
+                      : queue_backend_open(NULL, seed, trial->backend_delay_us, &rank.backend);
     if (run->status != STATUS_OK) return NULL;
     run->status = model_open(trial->model, rank.backend, &sizes, &rank.model);
     if (run->status != STATUS_OK) return NULL;

@@ -1,3 +1,5 @@
+#define _GNU_SOURCE // MAP_ANONYMOUS; before any header of the system
+
 // A thread, a list of jobs with copies of their arguments, and a delay before each.
 
 #include "tests/queue_backend.h"
@@ -7,7 +9,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+
+#define ARENA_BYTES ((size_t)1 << 30) // of address space
 
 #define OPERATORS(X)               \
     X(embedding, embedding_args)   \
@@ -28,7 +33,7 @@
 #define FIELD(name, type) struct type name;
 #define SLOT(name, type)  .name = queue_##name,
 
-enum job_kind { OPERATORS(KIND) JOB_UPLOAD, JOB_DOWNLOAD, JOB_CALL };
+enum job_kind { OPERATORS(KIND) JOB_UPLOAD, JOB_DOWNLOAD, JOB_CALL, JOB_MARK };
 
 struct copy_args {
     void *to;
@@ -48,6 +53,7 @@ struct job {
         OPERATORS(FIELD)
         struct copy_args copy;
         struct call_args call;
+        int32_t mark;
     };
 };
 
@@ -56,12 +62,15 @@ struct queue_backend {
     struct backend *inner;
     uint64_t random;
     int32_t most_delay_us, rank;
+    char *arena; // [ARENA_BYTES] of memory that only the queue's thread may touch; or NULL
+    size_t arena_used;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     // under the lock
     struct job *first, *last;
-    int64_t pending; // queued and not yet done
+    int64_t pending;              // queued and not yet done
+    int32_t marks[BACKEND_MARKS]; // queued and not yet reached
     enum status status;
     bool closing;
 };
@@ -95,6 +104,7 @@ static enum status run_inner(struct backend *inner, const struct job *job) {
     case JOB_UPLOAD: return table->upload(inner, job->copy.to, job->copy.from, job->copy.bytes);
     case JOB_DOWNLOAD: return table->download(inner, job->copy.to, job->copy.from, job->copy.bytes);
     case JOB_CALL: return table->call(inner, job->call.function, job->call.argument);
+    case JOB_MARK: return STATUS_OK;
     }
     return STATUS_UNEXPECTED;
 }
@@ -105,10 +115,15 @@ static enum status run_job(const struct queue_backend *queue, const struct job *
         job->call.function(job->call.argument);
     } else if (job->kind == JOB_UPLOAD || job->kind == JOB_DOWNLOAD) {
         memcpy(job->copy.to, job->copy.from, job->copy.bytes);
-    } else {
+    } else if (job->kind != JOB_MARK) {
         return FAIL(UNEXPECTED, "this queue has no operators: open it over a backend that does");
     }
     return STATUS_OK;
+}
+
+static void arena_open(const struct queue_backend *queue, bool open) {
+    if (queue->arena == NULL) return;
+    CHECK(mprotect(queue->arena, ARENA_BYTES, open ? PROT_READ | PROT_WRITE : PROT_NONE) == 0);
 }
 
 static void *run_queue(void *argument) {
@@ -125,9 +140,12 @@ static void *run_queue(void *argument) {
         if (queue->first == NULL) queue->last = NULL;
         pthread_mutex_unlock(&queue->lock);
         be_late(queue);
+        arena_open(queue, true);
         const enum status status = run_job(queue, job);
-        free(job);
+        arena_open(queue, false);
         pthread_mutex_lock(&queue->lock);
+        if (job->kind == JOB_MARK) queue->marks[job->mark]--;
+        free(job);
         if (queue->status == STATUS_OK) queue->status = status;
         queue->pending--;
         pthread_cond_broadcast(&queue->changed);
@@ -150,6 +168,7 @@ static enum status enqueue(struct backend *backend, const struct job *wanted) {
     }
     queue->last = job;
     queue->pending++;
+    if (job->kind == JOB_MARK) queue->marks[job->mark]++;
     pthread_cond_broadcast(&queue->changed);
     pthread_mutex_unlock(&queue->lock);
     return STATUS_OK;
@@ -191,7 +210,21 @@ static enum status queue_wait(struct backend *backend) {
     return queue->inner != NULL ? queue->inner->table->wait(queue->inner) : STATUS_OK;
 }
 
-static enum status queue_alloc(struct backend *backend, size_t bytes, void **memory) {
+static enum status queue_mark(struct backend *backend, int32_t which) {
+    CHECK(which >= 0 && which < BACKEND_MARKS);
+    return enqueue(backend, &(struct job){.kind = JOB_MARK, .mark = which});
+}
+
+static enum status queue_reached(struct backend *backend, int32_t which, bool *reached) {
+    struct queue_backend *queue = queue_of(backend);
+    pthread_mutex_lock(&queue->lock);
+    *reached = queue->marks[which] == 0;
+    const enum status status = queue->status;
+    pthread_mutex_unlock(&queue->lock);
+    return *reached ? status : STATUS_OK;
+}
+
+static enum status queue_host_alloc(struct backend *backend, size_t bytes, void **memory) {
     struct backend *inner = queue_of(backend)->inner;
     if (inner != NULL) return inner->table->alloc(inner, bytes, memory);
     const size_t room = (bytes + 63) / 64 * 64;
@@ -202,13 +235,30 @@ static enum status queue_alloc(struct backend *backend, size_t bytes, void **mem
     return STATUS_OK;
 }
 
-static void queue_release(struct backend *backend, void *memory) {
+static void queue_host_release(struct backend *backend, void *memory) {
     struct backend *inner = queue_of(backend)->inner;
     if (inner != NULL) {
         inner->table->release(inner, memory);
     } else {
         free(memory);
     }
+}
+
+// From an arena nothing is used twice.
+static enum status queue_alloc(struct backend *backend, size_t bytes, void **memory) {
+    struct queue_backend *queue = queue_of(backend);
+    if (queue->arena == NULL) return queue_host_alloc(backend, bytes, memory);
+    const size_t room = (bytes + 4095) / 4096 * 4096;
+    if (room < bytes || room > ARENA_BYTES - queue->arena_used) {
+        return FAIL(NO_MEMORY, "%zu bytes of a test's device", bytes);
+    }
+    *memory = queue->arena + queue->arena_used;
+    queue->arena_used += room;
+    return STATUS_OK;
+}
+
+static void queue_release(struct backend *backend, void *memory) {
+    if (queue_of(backend)->arena == NULL) queue_host_release(backend, memory);
 }
 
 static enum status queue_pack(struct backend *backend, const float *weight, int64_t outputs,
@@ -233,22 +283,20 @@ static void queue_close(struct backend *backend) {
     pthread_cond_destroy(&queue->changed);
     pthread_mutex_destroy(&queue->lock);
     if (queue->inner != NULL) queue->inner->table->close(queue->inner);
+    if (queue->arena != NULL) (void)munmap(queue->arena, ARENA_BYTES);
     free(queue);
 }
 
-static const struct backend_table queue_table = {.name = "queue",
-                                                 .alloc = queue_alloc,
-                                                 .release = queue_release,
-                                                 .host_alloc = queue_alloc,
-                                                 .host_release = queue_release,
-                                                 .upload = queue_upload,
-                                                 .download = queue_download,
-                                                 .call = queue_call,
-                                                 .wait = queue_wait,
-                                                 .close = queue_close,
-                                                 .pack = queue_pack,
-                                                 .release_packed = queue_release_packed,
-                                                 OPERATORS(SLOT)};
+#define QUEUE_SLOTS                                                                         \
+    .alloc = queue_alloc, .release = queue_release, .host_alloc = queue_host_alloc,         \
+    .host_release = queue_host_release, .upload = queue_upload, .download = queue_download, \
+    .call = queue_call, .wait = queue_wait, .mark = queue_mark, .reached = queue_reached,   \
+    .close = queue_close, .pack = queue_pack, .release_packed = queue_release_packed,       \
+    OPERATORS(SLOT)
+
+static const struct backend_table queue_table = {.name = "queue", .host_memory = true, QUEUE_SLOTS};
+
+static const struct backend_table device_table = {.name = "device", QUEUE_SLOTS};
 
 enum status queue_backend_open(struct backend *inner, uint64_t seed, int32_t most_delay_us,
                                struct backend **opened) {
@@ -275,5 +323,21 @@ enum status queue_backend_open(struct backend *inner, uint64_t seed, int32_t mos
         return FAIL(UNEXPECTED, "queue backend: no thread");
     }
     *opened = &queue->base;
+    return STATUS_OK;
+}
+
+enum status device_backend_open(uint64_t seed, int32_t most_delay_us, struct backend **opened) {
+    struct backend *backend = NULL;
+    void *arena =
+        mmap(NULL, ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (arena == MAP_FAILED) return FAIL(NO_MEMORY, "a test's device");
+    const enum status status = queue_backend_open(NULL, seed, most_delay_us, &backend);
+    if (status != STATUS_OK) {
+        (void)munmap(arena, ARENA_BYTES);
+        return status;
+    }
+    queue_of(backend)->arena = arena; // before anything is queued
+    backend->table = &device_table;
+    *opened = backend;
     return STATUS_OK;
 }

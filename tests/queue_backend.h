@@ -11,3 +11,5 @@
 // Thread: one thread queues. Errors: NO_MEMORY, UNEXPECTED.
 enum status queue_backend_open(struct backend *inner, uint64_t seed, int32_t most_delay_us,
                                struct backend **opened);
+// The same with memory that only what is queued may touch, as a GPU's: whoever else does dies.
+enum status device_backend_open(uint64_t seed, int32_t most_delay_us, struct backend **opened);

@@ -134,6 +134,20 @@ static enum status cpu_wait(struct backend *backend) {
     return STATUS_OK;
 }
 
+// What is queued is done at once, so every mark is reached.
+static enum status cpu_mark(struct backend *backend, int32_t which) {
+    (void)backend;
+    (void)which;
+    return STATUS_OK;
+}
+
+static enum status cpu_reached(struct backend *backend, int32_t which, bool *reached) {
+    (void)backend;
+    (void)which;
+    *reached = true;
+    return STATUS_OK;
+}
+
 static void cpu_close(struct backend *backend) {
     if (backend == NULL) return;
     struct cpu_backend *cpu = cpu_backend_of(backend);
@@ -144,6 +158,7 @@ static void cpu_close(struct backend *backend) {
 
 static const struct backend_table cpu_table = {
     .name = "cpu",
+    .host_memory = true,
     .alloc = cpu_alloc,
     .release = cpu_release,
     .host_alloc = cpu_alloc,
@@ -152,6 +167,8 @@ static const struct backend_table cpu_table = {
     .download = cpu_download,
     .call = cpu_call,
     .wait = cpu_wait,
+    .mark = cpu_mark,
+    .reached = cpu_reached,
     .close = cpu_close,
     .pack = cpu_pack,
     .release_packed = cpu_release_packed,
