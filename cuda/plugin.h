@@ -8,7 +8,7 @@
 C_BEGIN
 
 // Raised with every change of this file, ops/backend.h, ops/base/status.h or ops/base/log.h.
-#define PLUGIN_ABI    3
+#define PLUGIN_ABI    4
 #define PLUGIN_FILE   "liblongscan_cuda.so"
 #define PLUGIN_SYMBOL "longscan_cuda_plugin"
 
