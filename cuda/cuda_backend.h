@@ -40,6 +40,15 @@ enum status cuda_mark_time(struct backend *backend, int64_t index);
 enum status cuda_read_marks(struct backend *backend, int64_t count, double *seconds);
 enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings);
 
+// The slots of the table that cuda_transport.c fills: NCCL, ops/transport.h.
+struct transport_id;
+struct transport_settings;
+struct transport;
+enum status cuda_transport_identify(struct backend *backend, int32_t rank, int32_t ranks,
+                                    struct transport_id *id);
+enum status cuda_transport_open(struct backend *backend, const struct transport_settings *settings,
+                                struct transport **opened);
+
 // Launchers, one an operator; what each computes is said in ops/op.h.
 enum status cuda_pack(struct backend *backend, const float *weight, int64_t outputs, int64_t inputs,
                       struct packed_weight **packed);

@@ -10,7 +10,8 @@
 #define LIBRARY "libcublasLt.so.13"
 
 typedef void *lt_handle;
-enum { LT_COMPUTE_F32 = 68, LT_TYPE_F32 = 0, LT_TYPE_BF16 = 14 };
+enum { LT_COMPUTE_F32 = 68, LT_COMPUTE_TF32 = 77 };
+enum { LT_TYPE_F32 = 0, LT_TYPE_F16 = 2, LT_TYPE_BF16 = 14 };
 enum { LT_DESC_TRANSPOSE_A = 3, LT_OPERATION_TRANSPOSE = 1, LT_PREFERENCE_WORKSPACE = 1 };
 
 struct lt_heuristic {
@@ -50,6 +51,10 @@ struct cuda_lt_product {
     size_t matrix_bytes;
 };
 
+size_t cuda_lt_element(enum plugin_dtype dtype) {
+    return dtype == PLUGIN_BF16 || dtype == PLUGIN_F16 ? 2 : 4;
+}
+
 // false: `library` lacks one.
 static bool find_all(void *library, struct lt_library *lt) {
     const struct {
@@ -78,19 +83,24 @@ static bool find_all(void *library, struct lt_library *lt) {
 }
 
 // Column major, as the library counts: d = a^T b with a and b stored [side, side].
-static enum status prepare(struct cuda_lt_product *product, uint64_t side) {
+static enum status prepare(struct cuda_lt_product *product, uint64_t side,
+                           enum plugin_dtype dtype) {
+    const int type = dtype == PLUGIN_BF16  ? LT_TYPE_BF16
+                     : dtype == PLUGIN_F16 ? LT_TYPE_F16
+                                           : LT_TYPE_F32;
+    const int compute = dtype == PLUGIN_TF32 ? LT_COMPUTE_TF32 : LT_COMPUTE_F32;
     const struct lt_library *lt = &product->lt;
     const int transpose = LT_OPERATION_TRANSPOSE;
     const size_t workspace = CUDA_LT_WORKSPACE;
     lt_handle preference = NULL;
     int count = 0;
     int wrong = lt->create(&product->handle);
-    if (wrong == 0) wrong = lt->desc_create(&product->desc, LT_COMPUTE_F32, LT_TYPE_F32);
+    if (wrong == 0) wrong = lt->desc_create(&product->desc, compute, LT_TYPE_F32);
     if (wrong == 0) {
         wrong = lt->desc_set(product->desc, LT_DESC_TRANSPOSE_A, &transpose, sizeof transpose);
     }
     if (wrong == 0) {
-        wrong = lt->layout_create(&product->layout, LT_TYPE_BF16, side, side, (int64_t)side);
+        wrong = lt->layout_create(&product->layout, type, side, side, (int64_t)side);
     }
     if (wrong == 0) wrong = lt->preference_create(&preference);
     if (wrong == 0) {
@@ -110,7 +120,8 @@ static enum status prepare(struct cuda_lt_product *product, uint64_t side) {
     return STATUS_OK;
 }
 
-enum status cuda_lt_product_open(int64_t side, void *memory, struct cuda_lt_product **opened) {
+enum status cuda_lt_product_open(int64_t side, enum plugin_dtype dtype, void *memory,
+                                 struct cuda_lt_product **opened) {
     void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL); // stays until the program ends
     if (library == NULL) {
         LOG(WARN, "the product's ceiling is not measured: %s", dlerror());
@@ -123,8 +134,8 @@ enum status cuda_lt_product_open(int64_t side, void *memory, struct cuda_lt_prod
         return FAIL(UNEXPECTED, "%s lacks a function", LIBRARY);
     }
     product->memory = memory;
-    product->matrix_bytes = (size_t)side * (size_t)side * sizeof(uint16_t);
-    const enum status status = prepare(product, (uint64_t)side);
+    product->matrix_bytes = (size_t)(side * side) * cuda_lt_element(dtype);
+    const enum status status = prepare(product, (uint64_t)side, dtype);
     if (status != STATUS_OK) {
         cuda_lt_product_close(product);
         return status;

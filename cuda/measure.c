@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RUNS       7
 #define WARM_UPS   3
@@ -16,33 +17,33 @@ struct cuda_times {
     int64_t room;
 };
 
-static enum status make_room(struct cuda_times **times, int64_t index) {
-    if (*times == NULL) *times = calloc(1, sizeof **times);
-    if (*times == NULL) return FAIL(NO_MEMORY, "marks");
-    if (index < (*times)->room) return STATUS_OK;
+static enum status make_room(struct cuda_times **marks, int64_t index) {
+    if (*marks == NULL) *marks = calloc(1, sizeof **marks);
+    if (*marks == NULL) return FAIL(NO_MEMORY, "marks");
+    if (index < (*marks)->room) return STATUS_OK;
     const int64_t room = index < 512 ? 1024 : 2 * index;
-    cudaEvent_t *event = realloc((*times)->event, (size_t)room * sizeof *event);
+    cudaEvent_t *event = realloc((*marks)->event, (size_t)room * sizeof *event);
     if (event == NULL) return FAIL(NO_MEMORY, "%lld marks", (long long)room);
-    for (int64_t i = (*times)->room; i < room; i++) {
+    for (int64_t i = (*marks)->room; i < room; i++) {
         event[i] = NULL;
     }
-    (*times)->event = event;
-    (*times)->room = room;
+    (*marks)->event = event;
+    (*marks)->room = room;
     return STATUS_OK;
 }
 
 enum status cuda_mark_time(struct backend *backend, int64_t index) {
-    struct cuda_times **times = &cuda_backend_of(backend)->times;
-    TRY(cuda_use_device(backend));
-    TRY(make_room(times, index));
-    cudaEvent_t *event = &(*times)->event[index];
+    struct cuda_times **marks = &cuda_backend_of(backend)->times;
+    const cudaStream_t stream =
+        cuda_backend_stream(backend); // before the event is made: its device
+    TRY(make_room(marks, index));
+    cudaEvent_t *event = &(*marks)->event[index];
     if (*event == NULL) CUDA_TRY(cudaEventCreate(event));
-    CUDA_TRY(cudaEventRecord(*event, cuda_backend_stream(backend)));
+    CUDA_TRY(cudaEventRecord(*event, stream));
     return STATUS_OK;
 }
 
 enum status cuda_read_marks(struct backend *backend, int64_t count, double *seconds) {
-    TRY(cuda_use_device(backend));
     for (int64_t i = 0; i + 1 < count; i++) {
         const cudaEvent_t *event = cuda_backend_of(backend)->times->event + i;
         float milliseconds = 0;
@@ -52,13 +53,13 @@ enum status cuda_read_marks(struct backend *backend, int64_t count, double *seco
     return STATUS_OK;
 }
 
-void cuda_times_free(struct cuda_times *times) {
-    if (times == NULL) return;
-    for (int64_t i = 0; i < times->room; i++) {
-        if (times->event[i] != NULL) (void)cudaEventDestroy(times->event[i]);
+void cuda_times_free(struct cuda_times *marks) {
+    if (marks == NULL) return;
+    for (int64_t i = 0; i < marks->room; i++) {
+        if (marks->event[i] != NULL) (void)cudaEventDestroy(marks->event[i]);
     }
-    free(times->event);
-    free(times);
+    free(marks->event);
+    free(marks);
 }
 
 static int rising(const void *left, const void *right) {
@@ -98,8 +99,9 @@ static enum status measure_copy(struct backend *backend, struct ceilings *ceilin
     return STATUS_OK;
 }
 
-// bf16 numbers in [-1, 1): zeros would leave the chip cooler and faster than any model does.
-static void draw(uint16_t *values) {
+// Numbers in [-1, 1) with random digits: zeros would leave the chip cooler and faster than any model
+// does. .
+static void draw(char *values, enum plugin_dtype dtype) {
     uint64_t seed = 88172645463325252U;
     for (int64_t i = 0; i < (int64_t)SIDE * SIDE; i++) {
         union {
@@ -110,7 +112,13 @@ static void draw(uint16_t *values) {
         seed ^= seed >> 7;
         seed ^= seed << 17;
         drawn.value = (float)(seed >> 40) * 0x1p-23F - 1.0F;
-        values[i] = (uint16_t)(drawn.bits >> 16);
+        const uint16_t bf16 = (uint16_t)(drawn.bits >> 16);
+        const uint16_t f16 = (uint16_t)(0x3800 | (seed >> 48 & 0x83FF)); // +-[0.5, 1)
+        if (dtype == PLUGIN_BF16) memcpy(values + 2 * i, &bf16, sizeof bf16);
+        if (dtype == PLUGIN_F16) memcpy(values + 2 * i, &f16, sizeof f16);
+        if (dtype == PLUGIN_F32 || dtype == PLUGIN_TF32) {
+            memcpy(values + 4 * i, &drawn.value, sizeof drawn.value);
+        }
     }
 }
 
@@ -125,23 +133,26 @@ static enum status time_product(struct backend *backend, struct cuda_lt_product 
 }
 
 static enum status measure_product(struct backend *backend, struct ceilings *ceilings) {
-    const size_t bytes = (size_t)SIDE * SIDE * sizeof(uint16_t);
+    static const char *const names[] = {
+        [PLUGIN_F32] = "f32", [PLUGIN_TF32] = "tf32", [PLUGIN_BF16] = "bf16", [PLUGIN_F16] = "f16"};
+    const enum plugin_dtype dtype = cuda_backend_of(backend)->dtype;
+    const size_t bytes = (size_t)SIDE * SIDE * cuda_lt_element(dtype);
     double median = 0;
     void *memory = NULL;
     struct cuda_lt_product *product = NULL;
     enum status status = STATUS_OK;
-    uint16_t *host = malloc(bytes);
+    char *host = malloc(bytes);
     if (host == NULL) return FAIL(NO_MEMORY, "a matrix of side %d", SIDE);
-    draw(host);
+    draw(host, dtype);
     TRY_OUT(status, backend->table->alloc(backend, 3 * bytes + CUDA_LT_WORKSPACE, &memory));
     TRY_OUT(status, backend->table->upload(backend, memory, host, bytes));
     TRY_OUT(status, backend->table->upload(backend, (char *)memory + bytes, host, bytes));
-    TRY_OUT(status, cuda_lt_product_open(SIDE, memory, &product));
+    TRY_OUT(status, cuda_lt_product_open(SIDE, dtype, memory, &product));
     if (product == NULL) goto out; // no library: said there
     TRY_OUT(status, time_product(backend, product, &median));
     ceilings->product_flops = 2.0 * SIDE * SIDE * SIDE / median;
-    snprintf(ceilings->product, sizeof ceilings->product, "bf16 product of side %d, cuBLASLt",
-             SIDE);
+    snprintf(ceilings->product, sizeof ceilings->product, "%s product of side %d, cuBLASLt",
+             names[dtype], SIDE);
 out:
     cuda_lt_product_close(product);
     backend->table->release(backend, memory);
@@ -151,7 +162,6 @@ out:
 
 enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings) {
     *ceilings = (struct ceilings){0};
-    TRY(cuda_use_device(backend));
     TRY(measure_copy(backend, ceilings));
     return measure_product(backend, ceilings);
 }

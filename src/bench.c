@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LOAD_MS         600000
-#define FOREVER_MS      INT32_MAX // rank 0 measures alone while the others wait
+#define LOAD_MS    600000
+#define FOREVER_MS INT32_MAX // rank 0 measures alone while the others wait
 
 static bool speaks(const struct bench *bench) {
     return bench->place->world->rank == 0;
@@ -67,7 +67,7 @@ static enum status meet(const struct bench *bench) {
 static void describe(const struct bench *bench, struct bench_results *results) {
     results->model = *model_info(bench->model);
     memcpy(results->numerics, bench->backend->numerics, sizeof results->numerics);
-    snprintf(results->dtype, sizeof results->dtype, "%s", bench->settings->dtype);
+    snprintf(results->dtype, sizeof results->dtype, "%s", bench->dtype);
     const int64_t window = bench->model->mixer->window_rows;
     results->step_tokens = bench->step_tokens;
     results->windows = (bench->step_tokens + window - 1) / window;
@@ -115,11 +115,11 @@ static enum status measure_together(const struct bench *bench, struct bench_resu
 
 static enum status measure(struct bench *bench, struct bench_results *results) {
     const struct settings *settings = bench->settings;
-    const struct device_share share = {.ranks = bench->place->local_ranks,
-                                       .rank = bench->place->local_rank};
+    const struct device_share share = {bench->place->local_ranks, bench->place->local_rank};
     TRY(device_open(settings, &share, speaks(bench), &bench->backend));
     bench->step_tokens =
         settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(bench->backend);
+    bench->dtype = device_dtype(settings, bench->backend);
     const struct pipeline_settings pipeline = {.step_tokens = bench->step_tokens};
     TRY(pipeline_check(&pipeline));
     TRY(open_model(bench));

@@ -62,6 +62,7 @@ struct bench {
     const struct score_place *place;
     struct backend *backend;
     struct model *model;
+    const char *dtype;
     int64_t step_tokens, repeat;
 };
 

@@ -165,6 +165,7 @@ enum status bench_measure_job(const struct bench *bench, struct link *link, bool
         .commit_interval_ms = 1000,
         .mark = "bench",
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
+        .transport = link->ranks > 1 ? score_transport(settings) : TRANSPORT_HOST,
         .documents = {.bos = -1, .ordered = true},
         .stop = stop_requested,
     };

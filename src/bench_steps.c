@@ -173,10 +173,7 @@ static void take_medians(const struct bench *bench, const double *seconds, doubl
 }
 
 enum status bench_measure_stages(const struct bench *bench, struct bench_stages *stages) {
-    const int64_t element =
-        strcmp(bench->settings->dtype, "bf16") == 0 || strcmp(bench->settings->dtype, "f16") == 0
-            ? 2
-            : 4;
+    const bool narrow = strcmp(bench->dtype, "bf16") == 0 || strcmp(bench->dtype, "f16") == 0;
     struct material material = {0};
     struct stage_clock *clock = NULL;
     struct step_shape shape;
@@ -188,7 +185,7 @@ enum status bench_measure_stages(const struct bench *bench, struct bench_stages 
     TRY_OUT(status, time_stages(bench, &material, clock, seconds));
     take_medians(bench, seconds, seconds + bench->repeat * STAGES, stages);
     shape = shape_of(bench, &material);
-    bench_cost(&bench->model->config, &shape, element, stages->cost);
+    bench_cost(&bench->model->config, &shape, narrow ? 2 : 4, stages->cost);
 out:
     stage_clock_close(clock);
     drop(bench, &material);

@@ -131,6 +131,11 @@ static int64_t commit_interval(const struct rank_run *run) {
                                                             : settings->commit_interval_ms;
 }
 
+enum transport_wish score_transport(const struct settings *settings) {
+    if (strcmp(settings->transport, "auto") == 0) return TRANSPORT_AUTO;
+    return strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT : TRANSPORT_HOST;
+}
+
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
@@ -144,9 +149,7 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .mark = run->mark,
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
-        .transport = strcmp(settings->transport, "auto") == 0   ? TRANSPORT_AUTO
-                     : strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT
-                                                                : TRANSPORT_HOST,
+        .transport = score_transport(settings),
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = spill_folder(settings),

@@ -31,6 +31,9 @@ struct score_totals {
 enum status score_on_rank(const struct settings *settings, const struct score_place *place,
                           struct score_totals *totals);
 
+// What --transport asks for.
+enum transport_wish score_transport(const struct settings *settings);
+
 // What a verb does on each of its ranks.
 typedef enum status rank_work(const struct settings *settings, const struct score_place *place,
                               struct score_totals *totals);

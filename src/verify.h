@@ -6,10 +6,13 @@
 
 #define VERIFY_CHECKS_MOST 8
 
-// What the arithmetic may be off by. NLLs in nats: their mean, and each one, to which share * nll is
-// added; states relative to their norm, the worst layer's.
+// What the arithmetic may be off by. NLLs in nats: their mean, and each one, or share * nll if that is
+// more; states relative to their norm, the worst layer's. Models differ in how much they make of a
+// rounding: where the dtype's roundoff in the weights of the products alone, put into the float64
+// model, moves its results, a few times that is allowed too. 0: it is not tried.
 struct verify_tolerance {
     double mean, each, share, state;
+    double roundoff;
 };
 // By the name of a dtype. Errors: USAGE.
 enum status verify_tolerance_of(const char *dtype, struct verify_tolerance *tolerance);
@@ -33,8 +36,9 @@ struct verify_check {
     bool passed; // neither NaN nor beyond the tolerance; or all bits equal
     int64_t tokens, layers;
     double mean, most, state; // against float64
-    int64_t different;        // NLLs whose bits differ, and bytes of states
-    int64_t first;            // position of the first such NLL; -1: none
+    double mean_allowed, most_allowed, state_allowed;
+    int64_t different; // NLLs whose bits differ, and bytes of states
+    int64_t first;     // position of the first such NLL; -1: none
 };
 
 struct verify_report {

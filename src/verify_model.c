@@ -15,15 +15,15 @@
 #define BITS_TOKENS  20000 // rows that they run, about
 
 enum status verify_tolerance_of(const char *dtype, struct verify_tolerance *tolerance) {
-    // f32: what README.md promises. bf16's mean: what mamba_ssm does in bf16, measured.
+    // f32: what README.md promises. The means of tf32 and bf16: what mamba_ssm does in them.
     static const struct {
         const char *dtype;
         struct verify_tolerance tolerance;
     } rows[] = {
-        {"f32",  {1e-5, 1e-4, 1e-5, 1e-4}  },
-        {"tf32", {1.6e-4, 5e-3, 1e-3, 2e-3}},
-        {"f16",  {6e-4, 2e-2, 2e-3, 4e-3}  },
-        {"bf16", {4.5e-3, 0.1, 1e-2, 3e-2} },
+        {"f32",  {1e-5, 1e-4, 1e-5, 1e-4, 0}     },
+        {"tf32", {1.6e-4, 5e-3, 0, 2e-3, 0x1p-11}},
+        {"f16",  {6e-4, 2e-2, 0, 4e-3, 0x1p-11}  },
+        {"bf16", {4.5e-3, 0.1, 0, 3e-2, 0x1p-8}  },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (strcmp(rows[i].dtype, dtype) != 0) continue;

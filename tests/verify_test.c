@@ -60,7 +60,8 @@ static int close_world(void **state) {
 }
 
 // With `table` in place of the backend's own while the judge is at work.
-static struct verify_report judged(struct world *world, const struct backend_table *table) {
+static struct verify_report judged_as(struct world *world, const struct backend_table *table,
+                                      const char *dtype) {
     struct verify_report report;
     struct verify_subject subject = {.backend = world->backend,
                                      .config = &world->config,
@@ -70,11 +71,15 @@ static struct verify_report judged(struct world *world, const struct backend_tab
                                      .tokens = TOKENS,
                                      .seed = 1,
                                      .oracle_work = 1e9};
-    assert_int_equal(verify_tolerance_of("f32", &subject.tolerance), STATUS_OK);
+    assert_int_equal(verify_tolerance_of(dtype, &subject.tolerance), STATUS_OK);
     world->backend->table = table;
     assert_int_equal(verify_model(&subject, &report), STATUS_OK);
     world->backend->table = plain;
     return report;
+}
+
+static struct verify_report judged(struct world *world, const struct backend_table *table) {
+    return judged_as(world, table, "f32");
 }
 
 static bool passed(const struct verify_report *report, const char *name) {
@@ -114,6 +119,46 @@ static void wrong_numbers_are_found(void **state) {
     assert_false(report.passed);
     assert_false(passed(&report, "float64"));
     assert_true(passed(&report, "cuts")); // wrong everywhere alike
+}
+
+static float to_bf16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// What a product in bf16 does to its inputs, more or less.
+static enum status linear_bf16(struct backend *backend, const struct linear_args *args) {
+    for (int64_t row = 0; row < args->in.rows; row++) {
+        for (int64_t i = 0; i < args->in.columns; i++) {
+            float *value = &args->in.data[row * args->in.stride + i];
+            *value = to_bf16(*value);
+        }
+    }
+    return plain->linear(backend, args);
+}
+
+static enum status linear_bf16_and_rough(struct backend *backend, const struct linear_args *args) {
+    const enum status status = linear_bf16(backend, args);
+    for (int64_t row = 0; row < args->out.rows && !args->add; row++) {
+        args->out.data[row * args->out.stride + args->out.columns / 2] *= 0.5F; // one of 164
+    }
+    return status;
+}
+
+static void a_dtype_is_judged_by_its_own_measure(void **state) {
+    struct backend_table table = *plain;
+    table.linear = linear_bf16;
+    const struct verify_report narrow = judged_as(*state, &table, "bf16");
+    assert_true(narrow.passed);
+    const struct verify_report wide = judged_as(*state, &table, "f32");
+    assert_false(passed(&wide, "float64"));
+    assert_true(passed(&wide, "cuts"));
+    table.linear = linear_bf16_and_rough;
+    const struct verify_report rough = judged_as(*state, &table, "bf16");
+    assert_false(passed(&rough, "float64"));
 }
 
 // The last bit of a product depends on the row's place in the call, as with a library that takes
@@ -268,6 +313,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_right_backend_passes),
         cmocka_unit_test(wrong_numbers_are_found),
+        cmocka_unit_test(a_dtype_is_judged_by_its_own_measure),
         cmocka_unit_test(bits_that_depend_on_the_place_are_found),
         cmocka_unit_test(a_lost_state_is_found),
         cmocka_unit_test(nan_is_no_small_error),
