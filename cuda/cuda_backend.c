@@ -6,37 +6,24 @@
 
 #define TILE_TOKENS   64   // rows of a scan tile, as on the CPU
 #define WINDOW_TOKENS 4096 // rows the model works at a time
+#define LOGITS_BYTES  ((int64_t)128 << 20)
 
-struct cuda_backend {
-    struct backend base; // first, so that &cuda->base is the handle
-    cudaStream_t stream;
-    cudaEvent_t mark[BACKEND_MARKS];
-    int32_t device;
-};
-
-static struct cuda_backend *cuda_of(struct backend *backend) {
-    return (struct cuda_backend *)backend;
+// The current device belongs to a thread, and any thread may call: each entry sets it.
+enum status cuda_use_device(struct backend *backend) {
+    CUDA_TRY(cudaSetDevice(cuda_backend_of(backend)->device));
+    return STATUS_OK;
 }
 
 cudaStream_t cuda_backend_stream(struct backend *backend) {
-    return cuda_of(backend)->stream;
-}
-
-int32_t cuda_backend_device(struct backend *backend) {
-    return cuda_of(backend)->device;
-}
-
-// The current device belongs to a thread, and any thread may call: each entry sets it.
-static enum status use_device(struct backend *backend) {
-    CUDA_TRY(cudaSetDevice(cuda_of(backend)->device));
-    return STATUS_OK;
+    (void)cuda_use_device(backend); // if that fails, so does the launch
+    return cuda_backend_of(backend)->stream;
 }
 
 static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memory) {
     void *block = NULL;
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMalloc(&block, bytes > 0 ? bytes : 1)); // aligned to 256 bytes
-    const cudaError_t error = cudaMemsetAsync(block, 0, bytes, cuda_of(backend)->stream);
+    const cudaError_t error = cudaMemsetAsync(block, 0, bytes, cuda_backend_of(backend)->stream);
     if (error != cudaSuccess) {
         cudaFree(block);
         return cuda_failed(error, "cudaMemsetAsync", __FILE__, __LINE__);
@@ -47,76 +34,102 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
 
 static void cuda_release(struct backend *backend, void *memory) {
     // Nothing can be done about a failure here, and the next call will report it again.
-    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFree(memory);
+    if (memory != NULL && cuda_use_device(backend) == STATUS_OK) (void)cudaFree(memory);
 }
 
-// Pinned, so that copies are queued and not done by the driver's own staging.
+// Pinned, so that copies from and to it neither wait for the queue nor pass through a buffer.
 static enum status cuda_host_alloc(struct backend *backend, size_t bytes, void **memory) {
     void *block = NULL;
-    TRY(use_device(backend));
-    CUDA_TRY(cudaHostAlloc(&block, bytes > 0 ? bytes : 1, cudaHostAllocDefault));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(cudaHostAlloc(&block, bytes > 0 ? bytes : 1, cudaHostAllocPortable));
     memset(block, 0, bytes);
     *memory = block;
     return STATUS_OK;
 }
 
 static void cuda_host_release(struct backend *backend, void *memory) {
-    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFreeHost(memory);
+    if (memory != NULL && cuda_use_device(backend) == STATUS_OK) (void)cudaFreeHost(memory);
 }
 
 static enum status cuda_upload(struct backend *backend, void *to, const void *host, size_t bytes) {
-    TRY(use_device(backend));
-    CUDA_TRY(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, cuda_of(backend)->stream));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(
+        cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_download(struct backend *backend, void *host, const void *from,
                                  size_t bytes) {
-    TRY(use_device(backend));
-    CUDA_TRY(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, cuda_of(backend)->stream));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost,
+                             cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_call(struct backend *backend, void (*function)(void *), void *argument) {
-    TRY(use_device(backend));
-    CUDA_TRY(cudaLaunchHostFunc(cuda_of(backend)->stream, function, argument));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(cudaLaunchHostFunc(cuda_backend_of(backend)->stream, function, argument));
     return STATUS_OK;
 }
 
 static enum status cuda_wait(struct backend *backend) {
-    TRY(use_device(backend));
-    CUDA_TRY(cudaStreamSynchronize(cuda_of(backend)->stream));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(cudaStreamSynchronize(cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
 
+static enum status grow(struct backend *backend, int64_t wanted, void **memory, int64_t *bytes) {
+    if (wanted <= *bytes) return STATUS_OK;
+    cuda_release(backend, *memory);
+    *memory = NULL;
+    *bytes = 0;
+    TRY(cuda_alloc(backend, (size_t)wanted, memory));
+    *bytes = wanted;
+    return STATUS_OK;
+}
+
+enum status cuda_backend_room(struct backend *backend, int64_t row_bytes, int64_t outputs) {
+    struct cuda_backend *cuda = cuda_backend_of(backend);
+    const int64_t rounded = cuda->dtype == PLUGIN_F32 ? 0 : backend->window_tokens * row_bytes;
+    const int64_t logits_row = (outputs + 3) / 4 * 4 * (int64_t)sizeof(float);
+    const int64_t logits = logits_row > LOGITS_BYTES ? logits_row : LOGITS_BYTES;
+    void *memory = cuda->logits;
+    TRY(grow(backend, rounded, &cuda->rounded, &cuda->rounded_bytes));
+    const enum status status = grow(backend, logits, &memory, &cuda->logits_bytes);
+    cuda->logits = memory;
+    return status;
+}
+
 static enum status cuda_mark(struct backend *backend, int32_t which) {
-    TRY(use_device(backend));
-    CUDA_TRY(cudaEventRecord(cuda_of(backend)->mark[which], cuda_of(backend)->stream));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(
+        cudaEventRecord(cuda_backend_of(backend)->mark[which], cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_reached(struct backend *backend, int32_t which, bool *reached) {
-    TRY(use_device(backend));
-    const cudaError_t answer = cudaEventQuery(cuda_of(backend)->mark[which]);
+    TRY(cuda_use_device(backend));
+    const cudaError_t answer = cudaEventQuery(cuda_backend_of(backend)->mark[which]);
     if (answer != cudaErrorNotReady) CUDA_TRY(answer);
     *reached = answer == cudaSuccess;
     return STATUS_OK;
 }
 
 static void cuda_close(struct backend *backend) {
+    struct cuda_backend *cuda = cuda_backend_of(backend);
     if (backend == NULL) return;
-    if (use_device(backend) == STATUS_OK) {
+    cuda_release(backend, cuda->rounded);
+    cuda_release(backend, cuda->logits);
+    cuda_times_free(cuda->times);
+    if (cuda_use_device(backend) == STATUS_OK) {
         for (int i = 0; i < BACKEND_MARKS; i++) {
-            if (cuda_of(backend)->mark[i] != NULL) {
-                (void)cudaEventDestroy(cuda_of(backend)->mark[i]);
-            }
+            if (cuda->mark[i] != NULL) (void)cudaEventDestroy(cuda->mark[i]);
         }
-        if (cuda_of(backend)->stream != NULL) (void)cudaStreamDestroy(cuda_of(backend)->stream);
+        if (cuda->stream != NULL) (void)cudaStreamDestroy(cuda->stream);
     }
-    free(cuda_of(backend));
+    free(cuda);
 }
 
-// The operators without a slot here are not in this version.
 static const struct backend_table cuda_table = {
     .name = "cuda",
     .alloc = cuda_alloc,
@@ -130,25 +143,47 @@ static const struct backend_table cuda_table = {
     .mark = cuda_mark,
     .reached = cuda_reached,
     .close = cuda_close,
+    .pack = cuda_pack,
+    .release_packed = cuda_release_packed,
+    .embedding = cuda_embedding,
     .transport_identify = cuda_transport_identify,
     .transport_open = cuda_transport_open,
     .rms_norm = cuda_rms_norm,
+    .linear = cuda_linear,
+    .conv_tail = cuda_conv_tail,
+    .causal_conv = cuda_causal_conv,
+    .dt = cuda_dt,
+    .chunk_cumsum = cuda_chunk_cumsum,
+    .chunk_cb = cuda_chunk_cb,
+    .chunk_state = cuda_chunk_state,
+    .state_passing = cuda_state_passing,
+    .chunk_scan = cuda_chunk_scan,
+    .gated_norm = cuda_gated_norm,
+    .head = cuda_head,
+    .mark_time = cuda_mark_time,
+    .read_marks = cuda_read_marks,
+    .ceilings = cuda_ceilings,
 };
 
-// Equal text, equal bits: the device's model, the runtime and the format of the arithmetic.
+// Equal text, equal bits. f32 is IEEE arithmetic in an order of our own, the same on every device; how
+// tensor cores add is their model's affair.
 static enum status name_numerics(struct cuda_backend *cuda) {
+    static const char *const names[] = {
+        [PLUGIN_F32] = "f32", [PLUGIN_TF32] = "tf32", [PLUGIN_BF16] = "bf16", [PLUGIN_F16] = "f16"};
     struct cudaDeviceProp properties;
-    int runtime = 0;
+    char device[80] = "";
     CUDA_TRY(cudaGetDeviceProperties(&properties, cuda->device));
-    CUDA_TRY(cudaRuntimeGetVersion(&runtime));
-    snprintf(cuda->base.numerics, sizeof cuda->base.numerics, "cuda f32, %.64s sm_%d%d, CUDA %d.%d",
-             properties.name, properties.major, properties.minor, runtime / 1000,
-             runtime % 1000 / 10);
+    if (cuda->dtype != PLUGIN_F32) {
+        snprintf(device, sizeof device, " %.48s sm_%d%d", properties.name, properties.major,
+                 properties.minor);
+    }
+    snprintf(cuda->base.numerics, sizeof cuda->base.numerics,
+             "cuda %s v1 fma-chain tile%d head1024%s", names[cuda->dtype], TILE_TOKENS, device);
     return STATUS_OK;
 }
 
 static enum status start(struct cuda_backend *cuda) {
-    TRY(use_device(&cuda->base));
+    TRY(cuda_use_device(&cuda->base));
     TRY(name_numerics(cuda));
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
     for (int i = 0; i < BACKEND_MARKS; i++) {
@@ -165,6 +200,7 @@ enum status cuda_backend_open(const struct plugin_settings *settings, struct bac
     cuda->base.window_tokens =
         settings->window_tokens > 0 ? settings->window_tokens : WINDOW_TOKENS;
     cuda->device = settings->device;
+    cuda->dtype = settings->dtype;
     const enum status status = start(cuda);
     if (status != STATUS_OK) {
         cuda_close(&cuda->base);

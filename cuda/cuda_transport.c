@@ -94,8 +94,8 @@ enum status cuda_transport_identify(struct backend *backend, int32_t rank, int32
     struct cudaDeviceProp properties;
     const struct nccl_api *nccl = nccl_load(id->why_not, sizeof id->why_not);
     const bool makes[2] = {rank + 1 < ranks, rank == 0};
-    CUDA_TRY(cudaSetDevice(cuda_backend_device(backend)));
-    CUDA_TRY(cudaGetDeviceProperties(&properties, cuda_backend_device(backend)));
+    CUDA_TRY(cudaSetDevice(cuda_backend_of(backend)->device));
+    CUDA_TRY(cudaGetDeviceProperties(&properties, cuda_backend_of(backend)->device));
     name_device(&properties, id);
     for (int i = 0; nccl != NULL && i < 2; i++) {
         struct nccl_unique_id key;
@@ -122,7 +122,7 @@ enum status cuda_transport_open(struct backend *backend, const struct transport_
     enum status status =
         backend->table->alloc(backend, (size_t)settings->ranks * NCCL_SCRATCH, &scratch);
     if (status == STATUS_OK) status = backend->table->wait(backend);
-    *on = (struct cuda_place){.device = cuda_backend_device(backend), .scratch = scratch};
+    *on = (struct cuda_place){.device = cuda_backend_of(backend)->device, .scratch = scratch};
     if (status != STATUS_OK) {
         place_close(on);
         return status;

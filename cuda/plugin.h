@@ -8,7 +8,7 @@
 C_BEGIN
 
 // Raised with every change of this file, ops/backend.h, ops/base/status.h or ops/base/log.h.
-#define PLUGIN_ABI    3
+#define PLUGIN_ABI    4
 #define PLUGIN_FILE   "liblongscan_cuda.so"
 #define PLUGIN_SYMBOL "longscan_cuda_plugin"
 
@@ -20,8 +20,12 @@ struct plugin_host {
     __attribute__((noreturn)) void (*check_failed)(const char *file, int line, const char *what);
 };
 
+// What rows and weights of the products are rounded to; all else is f32.
+enum plugin_dtype { PLUGIN_F32, PLUGIN_TF32, PLUGIN_BF16, PLUGIN_F16 };
+
 struct plugin_settings {
-    int32_t device;        // index among the devices this process sees
+    int32_t device; // index among the devices this process sees
+    enum plugin_dtype dtype;
     int64_t window_tokens; // rows the model works at a time; 0: the default
 };
 

@@ -1,55 +1,40 @@
-// RMS norm of rows. A row is one block's work, its sum of squares is added in an order that
-// depends on the row's length only, so a row's bits do not depend on the rows beside it.
+// RMS norm of rows.
 
 #include "cuda/cuda_backend.h"
-
-#include <stdint.h>
+#include "cuda/row_sum.cuh"
 
 namespace {
 
-constexpr int kThreads = 256; // a power of two: the sums are folded in halves
+constexpr int kThreads = 128;
+constexpr int kRows = kThreads / kWarp; // of a block
 
-struct rms_norm_kernel_args {
-    const float *in;     // [rows, columns]
-    float *out;          // [rows, columns]
-    const float *weight; // [columns]
-    int64_t columns, in_stride, out_stride;
-    float epsilon;
-};
-
-// Grid: (rows)  Block: (kThreads)  Shared: kThreads floats
-// Thread t adds the squares of columns t, t + kThreads, ... in rising order; then the kThreads
-// sums are folded in halves. in and out may be the same rows: a thread writes what it has read.
-__global__ void __launch_bounds__(kThreads) rms_norm_kernel(rms_norm_kernel_args a) {
-    __shared__ float sums[kThreads];
-    const float *in = a.in + (int64_t)blockIdx.x * a.in_stride;
-    float *out = a.out + (int64_t)blockIdx.x * a.out_stride;
-    float sum = 0.0f;
-    for (int64_t i = threadIdx.x; i < a.columns; i += kThreads) {
-        sum = fmaf(in[i], in[i], sum);
+// Grid: (blocks of kRows rows)  Block: (kThreads), a warp a row  Shared: none
+// in and out may be the same rows: a thread writes what it has read.
+__global__ void __launch_bounds__(kThreads) rms_norm_kernel(struct rms_norm_args a) {
+    const int lane = threadIdx.x % kWarp;
+    const int64_t row = (int64_t)blockIdx.x * kRows + threadIdx.x / kWarp;
+    if (row >= a.in.rows) return; // the whole warp
+    const float *in = a.in.data + row * a.in.stride;
+    float *out = a.out.data + row * a.out.stride;
+    float squares = 0.0f;
+#pragma unroll 8
+    for (int64_t first = 0; first < a.in.columns; first += kWarp) {
+        const int64_t c = first + lane;
+        const bool there = c < a.in.columns;
+        squares = lanes_add_square(there ? in[c] : 0.0f, there, squares);
     }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-        __syncthreads();
-    }
-    const float mean = sums[0] / (float)a.columns;
-    const float scale = 1.0f / sqrtf(mean + a.epsilon);
-    for (int64_t i = threadIdx.x; i < a.columns; i += kThreads) {
-        out[i] = in[i] * scale * a.weight[i];
+    const float scale = row_scale(squares, a.in.columns, a.epsilon);
+#pragma unroll 8
+    for (int64_t c = lane; c < a.in.columns; c += kWarp) {
+        out[c] = in[c] * scale * a.weight[c];
     }
 }
 
 } // namespace
 
 enum status cuda_rms_norm(struct backend *backend, const struct rms_norm_args *args) {
-    const rms_norm_kernel_args kernel_args = {args->in.data,    args->out.data,  args->weight,
-                                              args->in.columns, args->in.stride, args->out.stride,
-                                              args->epsilon};
-    if (args->in.rows == 0) return STATUS_OK;
-    rms_norm_kernel<<<(unsigned)args->in.rows, kThreads, 0, cuda_backend_stream(backend)>>>(
-        kernel_args);
+    const unsigned blocks = (unsigned)((args->in.rows + kRows - 1) / kRows);
+    rms_norm_kernel<<<blocks, kThreads, 0, cuda_backend_stream(backend)>>>(*args);
     CUDA_TRY(cudaGetLastError());
     return STATUS_OK;
 }

@@ -125,6 +125,13 @@ struct head_args {
 
 #define BACKEND_MARKS 2
 
+// What this machine can do at most, as measured. 0: could not be measured.
+struct ceilings {
+    double copy_bytes;    // a second, read and written, between places of the backend's memory
+    double product_flops; // a second, of a large matrix product in the backend's arithmetic
+    char copy[64], product[64]; // what was measured
+};
+
 struct backend_table {
     const char *name;
     bool host_memory; // what alloc gives the host can use too, and so can a network card
@@ -181,6 +188,14 @@ struct backend_table {
     enum status (*transport_open)(struct backend *backend,
                                   const struct transport_settings *settings,
                                   struct transport **opened);
+
+    // For measuring, NULL where there is none (an operator that runs at once can be timed outside).
+    // Queued: the time when the queue comes here becomes mark `index`, counted from 0.
+    enum status (*mark_time)(struct backend *backend, int64_t index);
+    // After wait: seconds[i] lie between the marks i and i + 1, for i < count - 1.
+    enum status (*read_marks)(struct backend *backend, int64_t count, double *seconds);
+    // Takes a second or two, and memory for as long. Nothing else may be queued.
+    enum status (*ceilings)(struct backend *backend, struct ceilings *ceilings);
 };
 
 // An implementation's struct begins with this.
@@ -192,8 +207,17 @@ struct backend {
 };
 
 // Backend memory for rows * columns elements of `element` bytes, zeroed. Errors: NO_MEMORY, PEER.
-enum status backend_room(struct backend *backend, int64_t rows, int64_t columns, size_t element,
-                         void **memory);
+static inline enum status backend_room(struct backend *backend, int64_t rows, int64_t columns,
+                                       size_t element, void **memory) {
+    int64_t count;
+    size_t bytes;
+    if (__builtin_mul_overflow(rows, columns, &count) ||
+        __builtin_mul_overflow((size_t)count, element, &bytes)) {
+        return FAIL(NO_MEMORY, "a buffer of %lld rows of %lld elements: fewer --step-tokens fit",
+                    (long long)rows, (long long)columns);
+    }
+    return backend->table->alloc(backend, bytes, memory);
+}
 
 // The unit of cuts, hand-over and snapshots, a constant of the format on every backend.
 #define CHUNK_TOKENS 1024

@@ -14,6 +14,22 @@
 static const struct plugin_host host = {
     .log_on = log_on, .log_write = log_write, .check_failed = check_failed};
 
+#define CPU_STEP_TOKENS  4096  // 4 chunks, a few seconds on a core
+#define CUDA_STEP_TOKENS 32768 // enough to keep a large GPU busy, and a state's way short beside it
+
+static bool runs_on_cuda(const struct backend *backend) {
+    return strcmp(backend->table->name, "cuda") == 0;
+}
+
+const char *device_dtype(const struct settings *settings, const struct backend *backend) {
+    if (strcmp(settings->dtype, "auto") != 0) return settings->dtype;
+    return runs_on_cuda(backend) ? "bf16" : "f32";
+}
+
+int64_t device_step_tokens(const struct backend *backend) {
+    return runs_on_cuda(backend) ? CUDA_STEP_TOKENS : CPU_STEP_TOKENS;
+}
+
 static enum status open_cpu(const struct settings *settings, int32_t local_ranks, bool speaks,
                             struct backend **opened) {
     const int64_t share = cpu_cores() / (local_ranks > 0 ? local_ranks : 1);
@@ -89,11 +105,19 @@ static const struct plugin *find_plugin(char *why, size_t why_bytes) {
     return plugin;
 }
 
-static enum status open_cuda(const struct plugin *plugin, int32_t local_rank, bool speaks,
-                             struct backend **opened) {
+static enum plugin_dtype plugin_dtype(const struct settings *settings) {
+    if (strcmp(settings->dtype, "f32") == 0) return PLUGIN_F32;
+    if (strcmp(settings->dtype, "tf32") == 0) return PLUGIN_TF32;
+    if (strcmp(settings->dtype, "f16") == 0) return PLUGIN_F16;
+    return PLUGIN_BF16;
+}
+
+static enum status open_cuda(const struct settings *settings, const struct plugin *plugin,
+                             int32_t local_rank, bool speaks, struct backend **opened) {
     char text[128];
     const int32_t devices = plugin->device_count();
-    const struct plugin_settings cuda = {.device = local_rank % devices};
+    const struct plugin_settings cuda = {.device = local_rank % devices,
+                                         .dtype = plugin_dtype(settings)};
     TRY(plugin->open(&cuda, opened));
     TRY(plugin->describe(cuda.device, text, sizeof text));
     LOG(DEBUG, "rank %d of this machine has device %d of %d: %s", local_rank, cuda.device, devices,
@@ -106,12 +130,22 @@ enum status device_open(const struct settings *settings, const struct device_sha
                         bool speaks, struct backend **opened) {
     char why[512] = "";
     const bool demanded = strcmp(settings->backend, "cuda") == 0;
+    const bool cpu_can =
+        strcmp(settings->dtype, "auto") == 0 || strcmp(settings->dtype, "f32") == 0;
     if (strcmp(settings->backend, "cpu") == 0) {
-        return open_cpu(settings, share->ranks, speaks, opened);
+        if (cpu_can) return open_cpu(settings, share->ranks, speaks, opened);
+        return FAIL(USAGE,
+                    "--dtype %s: the CPU computes in f32; use --dtype f32, or --backend cuda",
+                    settings->dtype);
     }
     const struct plugin *plugin = find_plugin(why, sizeof why);
-    if (plugin != NULL) return open_cuda(plugin, share->rank, speaks, opened);
+    if (plugin != NULL) return open_cuda(settings, plugin, share->rank, speaks, opened);
     if (demanded) return FAIL(USAGE, "--backend cuda: %s; use --backend cpu", why);
+    if (!cpu_can) {
+        return FAIL(USAGE,
+                    "--dtype %s: the CPU computes in f32, and not cuda, since %s; use --dtype f32",
+                    settings->dtype, why);
+    }
     LOG(DEBUG, "backend: not cuda, since %s", why);
     return open_cpu(settings, share->ranks, speaks, opened);
 }

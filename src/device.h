@@ -14,3 +14,8 @@ struct device_share {
 // chosen. Errors: USAGE (asked for what is not there), NO_MEMORY, PEER.
 enum status device_open(const struct settings *settings, const struct device_share *share,
                         bool speaks, struct backend **opened);
+
+// What --dtype means on this backend: auto is bf16 on CUDA and f32 on the CPU.
+const char *device_dtype(const struct settings *settings, const struct backend *backend);
+// A rank's tokens a step where --step-tokens does not say.
+int64_t device_step_tokens(const struct backend *backend);

@@ -16,6 +16,8 @@ static const struct verb verbs[] = {
     {"run",     "start a verb on several ranks through mpirun",           verb_run    },
     {"publish", "write documents into a topic of token records",          verb_publish},
     {"read",    "print a topic's results, dead letters or token records", verb_read   },
+    {"bench",   "measure a model's speed against the machine's limits",   verb_bench  },
+    {"verify",  "check a model on this machine against exact arithmetic", verb_verify },
     {"broker",  "serve an in-memory Kafka broker for trying things out",  verb_broker },
 };
 #define VERBS ((int)(sizeof verbs / sizeof verbs[0]))

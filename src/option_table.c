@@ -5,7 +5,10 @@
 #include <string.h>
 
 // clang-format off
-#define ALL (VERB_SCORE | VERB_RUN | VERB_PUBLISH | VERB_READ | VERB_BROKER)
+#define ALL                                                                            \
+    (VERB_SCORE | VERB_RUN | VERB_PUBLISH | VERB_READ | VERB_BROKER | VERB_BENCH | VERB_VERIFY)
+#define MODEL (VERB_SCORE | VERB_BENCH | VERB_VERIFY) // verbs that run one
+#define MEASURE (VERB_BENCH | VERB_VERIFY)
 #define KAFKA (VERB_SCORE | VERB_PUBLISH | VERB_READ)
 #define AT(member) .offset = offsetof(struct settings, member)
 #define RANGE(from, to) .least = (from), .most = (to)
@@ -17,13 +20,13 @@
 #define TERA (INT64_C(1) << 40)
 
 static const struct option rows[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), NEEDED(VERB_SCORE), AT(model),
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(MODEL), NEEDED(VERB_SCORE), AT(model),
      .value = "DIR", .help = "folder of the model: config.json and its weights"},
-    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH),
+    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH | VERB_VERIFY),
      NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
      .help = "a file, folder, glob, @list or -",
      .score_help = "a file, folder, glob, @list, - or kafka:TOPIC"},
-    {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ), AT(output),
+    {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE), AT(output),
      .fallback = "-", .value = "DST", .help = "a file or -",
      .score_help = "a file, a folder, - or kafka:TOPIC"},
     {"dead-letters", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(dead_letters),
@@ -32,9 +35,9 @@ static const struct option rows[] = {
      .help = "kafka:TOPIC for windows as they arise, see --score-every"},
     {"encoding", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE), AT(encoding),
      .fallback = "protobuf", .choices = "protobuf|json", .help = "of results and letters in topics"},
-    {"print", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ), AT(print),
+    {"print", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE), AT(print),
      .fallback = "auto", .choices = "auto|json|table",
-     .help = "scores on standard output; auto: a table on a terminal"},
+     .help = "what standard output gets; auto: a table on a terminal"},
     {"format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(format),
      .fallback = "auto", .choices = "auto|jsonl|text|u16|u32",
      .help = "of input files; auto: by their names"},
@@ -65,16 +68,33 @@ static const struct option rows[] = {
      RANGE(0, TERA), .fallback = "0", .value = "N",
      .help = "write a score for every N tokens too; 0: none"},
 
-    {"ranks", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(ranks), RANGE(1, 256),
+    {"shape", 0, OPTION_CHOICE, GROUP_MEASURE, FOR(MEASURE), AT(shape),
+     .choices = "130m|370m|780m|1.3b|2.7b",
+     .help = "random weights of an official shape, in place of --model"},
+    {"seed", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(MEASURE), AT(seed), RANGE(0, INT64_MAX),
+     .fallback = "1", .value = "N", .help = "of everything that is drawn"},
+    {"repeat", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(VERB_BENCH), AT(repeat), RANGE(1, 1000),
+     .fallback = "7", .value = "N", .help = "runs of each thing; medians are shown"},
+    {"tokens", 0, OPTION_SIZE, GROUP_MEASURE, FOR(VERB_BENCH), AT(tokens), RANGE(1, TERA),
+     .or_zero = true, .fallback = "0", .value = "N",
+     .help = "of the document that the whole program runs; 0: --repeat steps a rank"},
+    {"simulate", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(VERB_BENCH), AT(simulate),
+     RANGE(0, 65536), .fallback = "0", .value = "N",
+     .help = "predict up to N ranks from the measured step; 0: no"},
+    {"hop-us", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(VERB_BENCH), AT(hop_us),
+     RANGE(0, 1000000), .fallback = "0", .value = "N",
+     .help = "microseconds of a layer's state to the next rank; 0: measured, or assumed"},
+
+    {"ranks", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(ranks), RANGE(1, 256),
      .fallback = "1", .value = "N", .help = "ranks as threads of this process, without MPI"},
     {"group-size", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(group_size),
      RANGE(0, 65536), .fallback = "0", .value = "N",
      .help = "ranks that share documents; 0: all ranks"},
-    {"threads", 0, OPTION_INTEGER, GROUP_RANKS, FOR(VERB_SCORE), AT(threads), RANGE(0, 4096),
+    {"threads", 0, OPTION_INTEGER, GROUP_RANKS, FOR(MODEL), AT(threads), RANGE(0, 4096),
      .fallback = "0", .value = "N", .help = "threads of a rank; 0: its share of the cores"},
-    {"step-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE), AT(step_tokens),
+    {"step-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(step_tokens),
      RANGE(1024, INT64_C(1) << 24), .or_zero = true, .fallback = "0", .value = "N",
-     .help = "most tokens of a rank in one step; 0: 4k on CPUs"},
+     .help = "most tokens of a rank in one step; 0: 4k on CPUs, 32k on GPUs"},
     {"queue-tokens", 0, OPTION_SIZE, GROUP_RANKS, FOR(VERB_SCORE), AT(queue_tokens),
      RANGE(1024, TERA), .or_zero = true, .fallback = "0", .value = "N",
      .help = "most tokens that wait for a step; 0: eight steps"},
@@ -88,16 +108,17 @@ static const struct option rows[] = {
     {"idle", 0, OPTION_DURATION, GROUP_RANKS, FOR(VERB_SCORE), AT(idle_ms), RANGE(0, WEEK_MS),
      .fallback = "0", .value = "TIME",
      .help = "states not used for so long go to files; nothing is closed; 0: never"},
-    {"backend", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(backend), .fallback = "auto",
+    {"backend", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL), AT(backend), .fallback = "auto",
      .choices = "auto|cpu|cuda", .help = "where the model runs"},
-    {"dtype", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(dtype), .fallback = "f32",
-     .choices = "f32", .help = "format of the arithmetic"},
-    {"cpu-isa", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(cpu_isa), .fallback = "auto",
+    {"dtype", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL), AT(dtype), .fallback = "auto",
+     .choices = "auto|f32|tf32|bf16|f16",
+     .help = "of the products; auto: bf16 on cuda, f32 on CPUs, which have no other"},
+    {"cpu-isa", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL), AT(cpu_isa), .fallback = "auto",
      .choices = "auto|avx512|avx2|neon|scalar", .help = "instruction set; equal bits, scalar is slow"},
-    {"transport", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE), AT(transport),
+    {"transport", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(transport),
      .fallback = "auto", .choices = "auto|nccl|mpi|loopback",
      .help = "what carries states; auto: nccl if each rank has a GPU of its own"},
-    {"peer-timeout", 0, OPTION_DURATION, GROUP_RANKS, FOR(VERB_SCORE), AT(peer_timeout_ms),
+    {"peer-timeout", 0, OPTION_DURATION, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(peer_timeout_ms),
      RANGE(1000, WEEK_MS), .fallback = "30s", .value = "TIME",
      .help = "a rank silent for this long is lost"},
 
@@ -203,6 +224,8 @@ static const struct {
     {"publish", VERB_PUBLISH},
     {"read",    VERB_READ   },
     {"broker",  VERB_BROKER },
+    {"bench",   VERB_BENCH  },
+    {"verify",  VERB_VERIFY },
 };
 #define VERB_BITS (sizeof verb_bits / sizeof verb_bits[0])
 
@@ -217,6 +240,7 @@ const char *option_group_title(enum option_group group) {
     static const char *const titles[GROUPS] = {
         [GROUP_INPUT] = "Input and output",
         [GROUP_SCORE] = "What is computed",
+        [GROUP_MEASURE] = "What is measured",
         [GROUP_RANKS] = "Ranks and memory",
         [GROUP_STREAM] = "The job",
         [GROUP_KAFKA] = "Kafka",

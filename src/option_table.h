@@ -14,6 +14,8 @@ enum verb_bit {
     VERB_PUBLISH = 1u << 2,
     VERB_READ = 1u << 3,
     VERB_BROKER = 1u << 4,
+    VERB_BENCH = 1u << 5,
+    VERB_VERIFY = 1u << 6,
 };
 
 enum option_kind {
@@ -32,6 +34,7 @@ enum option_kind {
 enum option_group {
     GROUP_INPUT,
     GROUP_SCORE,
+    GROUP_MEASURE,
     GROUP_RANKS,
     GROUP_STREAM,
     GROUP_KAFKA,

@@ -1,5 +1,6 @@
-// verb `score`: which ranks there are (MPI processes, or threads of this one), what each does
-// (score_rank.c), and the exit code that all of them agree on.
+// Which ranks there are (MPI processes, or threads of this one), for the verbs that spread over
+// them, and the exit code that all of them agree on. Verb `score`: what each does is in
+// score_rank.c.
 
 #include "ops/base/check.h"
 #include "pipeline/link.h"
@@ -15,6 +16,7 @@
 
 struct rank_thread {
     const struct settings *settings;
+    rank_work *work;
     struct score_place place;
     struct score_totals totals;
     pthread_t thread;
@@ -24,7 +26,7 @@ struct rank_thread {
 static void *run_rank(void *argument) {
     struct rank_thread *rank = argument;
     if (rank->place.world->ranks > 1) log_set_rank(rank->place.world->rank);
-    rank->status = score_on_rank(rank->settings, &rank->place, &rank->totals);
+    rank->status = rank->work(rank->settings, &rank->place, &rank->totals);
     return NULL;
 }
 
@@ -54,7 +56,8 @@ static enum status first_cause(const struct rank_thread *threads, int32_t ranks,
     return status;
 }
 
-static enum status score_on_threads(const struct settings *settings, struct score_totals *totals) {
+static enum status run_on_threads(const struct settings *settings, rank_work *work,
+                                  struct score_totals *totals) {
     const int32_t ranks = (int32_t)settings->ranks;
     const int32_t group_size = settings->group_size > 0 ? (int32_t)settings->group_size : ranks;
     enum status status = STATUS_OK;
@@ -73,6 +76,7 @@ static enum status score_on_threads(const struct settings *settings, struct scor
     for (int32_t i = 0; i < ranks; i++) {
         threads[i] = (struct rank_thread){
             .settings = settings,
+            .work = work,
             .place = {world[i], groups[i], i / group_size, ranks / group_size, ranks, i}
         };
     }
@@ -109,8 +113,8 @@ static void stop_world(void) {
     stop_link->table->abort(stop_link, status_exit_code(STATUS_UNEXPECTED));
 }
 
-static enum status score_on_processes(const struct settings *settings,
-                                      struct score_totals *totals) {
+static enum status run_on_processes(const struct settings *settings, rank_work *work,
+                                    struct score_totals *totals) {
     struct mpi_job *job = NULL;
     TRY(mpi_job_open((int32_t)settings->group_size, stop_requested, &job));
     struct link *world = mpi_job_world(job);
@@ -124,7 +128,7 @@ static enum status score_on_processes(const struct settings *settings,
     stop_link = world;
     check_set_stop(stop_world);
     log_set_rank(world->rank);
-    const enum status status = score_on_rank(settings, &place, totals);
+    const enum status status = work(settings, &place, totals);
     if (status != STATUS_OK) {
         // does not return: every rank ends, and mpirun gives this code
         world->table->abort(world, totals->exit_code);
@@ -137,9 +141,10 @@ static bool wants_mpi(const struct settings *settings) {
     return strcmp(settings->transport, "loopback") != 0 && settings->ranks == 1 && mpi_launched();
 }
 #else
-static enum status score_on_processes(const struct settings *settings,
-                                      struct score_totals *totals) {
+static enum status run_on_processes(const struct settings *settings, rank_work *work,
+                                    struct score_totals *totals) {
     (void)settings;
+    (void)work;
     (void)totals;
     return FAIL(USAGE, "this build has no MPI; use --ranks N for ranks as threads");
 }
@@ -149,16 +154,20 @@ static bool wants_mpi(const struct settings *settings) {
 }
 #endif
 
+enum status ranks_run(const struct settings *settings, rank_work *work,
+                      struct score_totals *totals) {
+    *totals = (struct score_totals){0};
+    if (wants_mpi(settings)) return run_on_processes(settings, work, totals);
+    if (strcmp(settings->transport, "mpi") == 0) {
+        totals->exit_code = status_exit_code(STATUS_USAGE);
+        return FAIL(USAGE, "--transport mpi needs ranks started by `longscan run -n N VERB ...`");
+    }
+    return run_on_threads(settings, work, totals);
+}
+
 enum status verb_score(const struct settings *settings, int *exit_code) {
     struct score_totals totals = {0};
-    enum status status = STATUS_OK;
-    if (wants_mpi(settings)) {
-        status = score_on_processes(settings, &totals);
-    } else if (strcmp(settings->transport, "mpi") == 0) {
-        return FAIL(USAGE, "--transport mpi needs ranks started by `longscan run -n N score ...`");
-    } else {
-        status = score_on_threads(settings, &totals);
-    }
+    const enum status status = ranks_run(settings, score_on_rank, &totals);
     *exit_code =
         status == STATUS_OK || totals.exit_code != 0 ? totals.exit_code : status_exit_code(status);
     return status;

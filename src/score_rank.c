@@ -16,7 +16,6 @@
 
 #define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
 #define LOAD_MS           600000    // ranks may load a model at unlike speed
-#define CPU_STEP_TOKENS   4096      // a rank's tokens a step: 4 chunks, a few seconds on a core
 #define QUEUE_STEPS       8         // steps' worth of tokens that may wait
 
 struct rank_run {
@@ -46,10 +45,10 @@ static bool speaks(const struct rank_run *run) {
 static uint64_t settings_hash(const struct rank_run *run) {
     char text[256];
     const struct tokenizer *tokenizer = run->endpoints.tokenizer;
-    const int bytes =
-        snprintf(text, sizeof text, "dtype=%s bos=%d tokenizer=%s:%016llx", run->settings->dtype,
-                 run->settings->bos, tokenizer != NULL ? tokenizer->name : "none",
-                 (unsigned long long)(tokenizer != NULL ? tokenizer->hash : 0));
+    const int bytes = snprintf(text, sizeof text, "dtype=%s bos=%d tokenizer=%s:%016llx",
+                               device_dtype(run->settings, run->backend), run->settings->bos,
+                               tokenizer != NULL ? tokenizer->name : "none",
+                               (unsigned long long)(tokenizer != NULL ? tokenizer->hash : 0));
     return hash_bytes(text, (size_t)bytes);
 }
 
@@ -71,9 +70,6 @@ static enum status check_model(const char *model) {
 
 static enum status open_model(struct rank_run *run) {
     const struct settings *settings = run->settings;
-    const struct device_share share = {.ranks = run->place->local_ranks,
-                                       .rank = run->place->local_rank};
-    TRY(device_open(settings, &share, speaks(run), &run->backend));
     const struct model_settings sizes = {.step_tokens = run->step_tokens};
     TRY(model_open(settings->model, run->backend, &sizes, &run->model));
     const struct model_info *info = model_info(run->model);
@@ -135,6 +131,11 @@ static int64_t commit_interval(const struct rank_run *run) {
                                                             : settings->commit_interval_ms;
 }
 
+enum transport_wish score_transport(const struct settings *settings) {
+    if (strcmp(settings->transport, "auto") == 0) return TRANSPORT_AUTO;
+    return strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT : TRANSPORT_HOST;
+}
+
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
     const int64_t capacity = run->step_tokens * run->place->group->ranks;
@@ -148,9 +149,7 @@ static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
         .mark = run->mark,
         .close_open = settings->close_open,
         .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
-        .transport = strcmp(settings->transport, "auto") == 0   ? TRANSPORT_AUTO
-                     : strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT
-                                                                : TRANSPORT_HOST,
+        .transport = score_transport(settings),
         .device_slots = settings->slots,
         .host_slots_bytes = (size_t)settings->host_slots_bytes,
         .spill_folder = spill_folder(settings),
@@ -294,7 +293,11 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
     }
     if (run->place->groups > 1) TRY(endpoints_check_groups(&run->endpoints, run->place->groups));
     if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
-    run->step_tokens = settings->step_tokens > 0 ? settings->step_tokens : CPU_STEP_TOKENS;
+    const struct device_share share = {.ranks = run->place->local_ranks,
+                                       .rank = run->place->local_rank};
+    TRY(device_open(settings, &share, speaks(run), &run->backend));
+    run->step_tokens =
+        settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(run->backend);
     const struct pipeline_settings pipeline = pipeline_settings(run);
     TRY(pipeline_check(&pipeline));
     TRY(open_model(run));

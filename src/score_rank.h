@@ -30,3 +30,14 @@ struct score_totals {
 // the gravest. On failure all ranks of the job have been told to stop.
 enum status score_on_rank(const struct settings *settings, const struct score_place *place,
                           struct score_totals *totals);
+
+// What --transport asks for.
+enum transport_wish score_transport(const struct settings *settings);
+
+// What a verb does on each of its ranks.
+typedef enum status rank_work(const struct settings *settings, const struct score_place *place,
+                              struct score_totals *totals);
+// On the ranks that the settings and the launcher say: MPI processes, or threads of this one.
+// *totals: those of the rank that explains the outcome best. Errors: USAGE and what `work` returns.
+enum status ranks_run(const struct settings *settings, rank_work *work,
+                      struct score_totals *totals);

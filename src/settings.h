@@ -33,6 +33,14 @@ struct settings {
     bool token_nll;      // --token-nll
     int64_t score_every; // --score-every N tokens a window; 0: none
 
+    // what to measure and to check
+    const char *shape; // --shape 370m: random weights of an official shape in place of a model
+    int64_t seed;      // --seed N of everything that is drawn
+    int64_t repeat;    // --repeat N runs, of which medians are taken
+    int64_t tokens;    // --tokens N of the document that the whole program is timed with; 0: some
+    int64_t simulate;  // --simulate N ranks; 0: none
+    int64_t hop_us;    // --hop-us N of one layer's state to the next rank; 0: measured, or assumed
+
     // how to run
     const char *job;          // --job NAME: group.id and the name in logs
     int64_t group_size;       // --group-size N ranks share documents; 0: all
@@ -44,7 +52,7 @@ struct settings {
     const char *spill;        // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
     int64_t idle_ms;          // --idle 10m: states not used for so long go to files; 0: never
     const char *backend;      // --backend auto|cpu|cuda
-    const char *dtype;        // --dtype f32
+    const char *dtype;        // --dtype auto|f32|tf32|bf16|f16
     const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar
     const char *transport;    // --transport auto|nccl|mpi|loopback
     int64_t commit_interval_ms; // --commit-interval 5s
@@ -82,7 +90,7 @@ struct settings {
 };
 
 // A verb: its name, one line of help, and what it does. The exit code comes from the status, but
-// for run and score, which may set *exit_code themselves.
+// for run, score, bench and verify, which may set *exit_code themselves.
 struct verb {
     const char *name;
     const char *summary;
@@ -94,6 +102,8 @@ enum status verb_publish(const struct settings *settings, int *exit_code);
 enum status verb_read(const struct settings *settings, int *exit_code);
 enum status verb_broker(const struct settings *settings, int *exit_code);
 enum status verb_run(const struct settings *settings, int *exit_code);
+enum status verb_bench(const struct settings *settings, int *exit_code);
+enum status verb_verify(const struct settings *settings, int *exit_code);
 
 // Set by SIGTERM, SIGINT and SIGUSR1: finish what is begun, commit, leave with 143.
 bool stop_requested(void);

@@ -185,6 +185,7 @@ static const struct backend_table cpu_table = {
     .chunk_scan = cpu_chunk_scan,
     .gated_norm = cpu_gated_norm,
     .head = cpu_head,
+    .ceilings = cpu_ceilings,
 };
 
 enum status cpu_backend_open(const struct cpu_backend_settings *settings, struct backend **opened) {

@@ -47,30 +47,43 @@ static void describe(struct model *model, const char *dir, const struct mamba2_w
     info->hash = weights->hash;
 }
 
-enum status model_open(const char *dir, struct backend *backend,
-                       const struct model_settings *settings, struct model **opened) {
+enum status mamba2_open(const struct mamba2_config *config, const struct mamba2_weights *weights,
+                        const char *name, struct backend *backend,
+                        const struct model_settings *settings, struct model **opened) {
     enum status status = STATUS_OK;
-    struct mamba2_weights weights = {0};
-    char path[4096];
     CHECK(settings->step_tokens > 0);
     struct model *model = calloc(1, sizeof *model);
     if (model == NULL) return FAIL(NO_MEMORY, "model of %zu bytes", sizeof *model);
     model->backend = backend;
     model->step_tokens = settings->step_tokens;
-    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path) {
-        status = FAIL(USAGE, "a model folder of over %zu characters: %.64s...", sizeof path, dir);
-        goto out;
-    }
-    TRY_OUT(status, config_read(path, &model->config));
-    TRY_OUT(status, weights_open(dir, &model->config, &weights));
-    describe(model, dir, &weights);
-    TRY_OUT(status, model_place_weights(model, &weights));
+    model->config = *config;
+    describe(model, name, weights);
+    TRY_OUT(status, model_place_weights(model, weights));
     TRY_OUT(status, model_place_buffers(model));
     *opened = model;
     model = NULL;
 out:
-    weights_close(&weights);
     model_close(model);
+    return status;
+}
+
+enum status mamba2_read(const char *dir, struct mamba2_config *config,
+                        struct mamba2_weights *weights) {
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path) {
+        return FAIL(USAGE, "a model folder of over %zu characters: %.64s...", sizeof path, dir);
+    }
+    TRY(config_read(path, config));
+    return weights_open(dir, config, weights);
+}
+
+enum status model_open(const char *dir, struct backend *backend,
+                       const struct model_settings *settings, struct model **opened) {
+    struct mamba2_config config;
+    struct mamba2_weights weights = {0};
+    TRY(mamba2_read(dir, &config, &weights));
+    const enum status status = mamba2_open(&config, &weights, dir, backend, settings, opened);
+    weights_close(&weights);
     return status;
 }
 

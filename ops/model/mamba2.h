@@ -40,6 +40,15 @@ struct model {
     int turn;
 };
 
-// Parts of model_open: weights to the backend; buffers. What they placed, model_close releases.
+// The two halves of model_open, for whoever has weights of his own (ops/model/random_weights.h) or
+// wants to read them too. weights: released with weights_close; mamba2_open borrows them for the
+// call. name: a folder's last part becomes the model's name. Errors: as model_open's.
+enum status mamba2_read(const char *dir, struct mamba2_config *config,
+                        struct mamba2_weights *weights);
+enum status mamba2_open(const struct mamba2_config *config, const struct mamba2_weights *weights,
+                        const char *name, struct backend *backend,
+                        const struct model_settings *settings, struct model **opened);
+
+// Parts of mamba2_open: weights to the backend; buffers. What they placed, model_close releases.
 enum status model_place_weights(struct model *model, const struct mamba2_weights *weights);
 enum status model_place_buffers(struct model *model);

@@ -1,0 +1,167 @@
+// What `longscan bench` asks of a device: the time between places in the queue, and the ceilings.
+
+#include "cuda/cuda_backend.h"
+#include "cuda/cuda_lt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUNS       7
+#define WARM_UPS   3
+#define COPY_BYTES ((size_t)4 << 30)
+#define SIDE       8192 // of the product's matrices
+
+struct cuda_times {
+    cudaEvent_t *event; // [room], made when first used
+    int64_t room;
+};
+
+static enum status make_room(struct cuda_times **marks, int64_t index) {
+    if (*marks == NULL) *marks = calloc(1, sizeof **marks);
+    if (*marks == NULL) return FAIL(NO_MEMORY, "marks");
+    if (index < (*marks)->room) return STATUS_OK;
+    const int64_t room = index < 512 ? 1024 : 2 * index;
+    cudaEvent_t *event = realloc((*marks)->event, (size_t)room * sizeof *event);
+    if (event == NULL) return FAIL(NO_MEMORY, "%lld marks", (long long)room);
+    for (int64_t i = (*marks)->room; i < room; i++) {
+        event[i] = NULL;
+    }
+    (*marks)->event = event;
+    (*marks)->room = room;
+    return STATUS_OK;
+}
+
+enum status cuda_mark_time(struct backend *backend, int64_t index) {
+    struct cuda_times **marks = &cuda_backend_of(backend)->times;
+    const cudaStream_t stream =
+        cuda_backend_stream(backend); // before the event is made: its device
+    TRY(make_room(marks, index));
+    cudaEvent_t *event = &(*marks)->event[index];
+    if (*event == NULL) CUDA_TRY(cudaEventCreate(event));
+    CUDA_TRY(cudaEventRecord(*event, stream));
+    return STATUS_OK;
+}
+
+enum status cuda_read_marks(struct backend *backend, int64_t count, double *seconds) {
+    for (int64_t i = 0; i + 1 < count; i++) {
+        const cudaEvent_t *event = cuda_backend_of(backend)->times->event + i;
+        float milliseconds = 0;
+        CUDA_TRY(cudaEventElapsedTime(&milliseconds, event[0], event[1]));
+        seconds[i] = (double)milliseconds * 1e-3;
+    }
+    return STATUS_OK;
+}
+
+void cuda_times_free(struct cuda_times *marks) {
+    if (marks == NULL) return;
+    for (int64_t i = 0; i < marks->room; i++) {
+        if (marks->event[i] != NULL) (void)cudaEventDestroy(marks->event[i]);
+    }
+    free(marks->event);
+    free(marks);
+}
+
+static int rising(const void *left, const void *right) {
+    const double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+// Marks 0 .. RUNS lie around RUNS runs.
+static enum status median_seconds(struct backend *backend, double *median) {
+    double seconds[RUNS];
+    TRY(backend->table->wait(backend));
+    TRY(cuda_read_marks(backend, RUNS + 1, seconds));
+    qsort(seconds, RUNS, sizeof *seconds, rising);
+    *median = seconds[RUNS / 2];
+    return STATUS_OK;
+}
+
+static enum status time_copy(struct backend *backend, char *memory, double *median) {
+    for (int run = -WARM_UPS; run < RUNS; run++) {
+        if (run >= 0) TRY(cuda_mark_time(backend, run));
+        CUDA_TRY(cudaMemcpyAsync(memory, memory + COPY_BYTES, COPY_BYTES, cudaMemcpyDeviceToDevice,
+                                 cuda_backend_stream(backend)));
+    }
+    TRY(cuda_mark_time(backend, RUNS));
+    return median_seconds(backend, median);
+}
+
+static enum status measure_copy(struct backend *backend, struct ceilings *ceilings) {
+    double median = 0;
+    void *memory = NULL;
+    TRY(backend->table->alloc(backend, 2 * COPY_BYTES, &memory));
+    const enum status status = time_copy(backend, memory, &median);
+    backend->table->release(backend, memory);
+    TRY(status);
+    ceilings->copy_bytes = 2.0 * (double)COPY_BYTES / median;
+    snprintf(ceilings->copy, sizeof ceilings->copy, "device copy of %zu GiB", COPY_BYTES >> 30);
+    return STATUS_OK;
+}
+
+// Numbers in [-1, 1) with random digits: zeros would leave the chip cooler and faster than any model
+// does. .
+static void draw(char *values, enum plugin_dtype dtype) {
+    uint64_t seed = 88172645463325252U;
+    for (int64_t i = 0; i < (int64_t)SIDE * SIDE; i++) {
+        union {
+            float value;
+            uint32_t bits;
+        } drawn;
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        drawn.value = (float)(seed >> 40) * 0x1p-23F - 1.0F;
+        const uint16_t bf16 = (uint16_t)(drawn.bits >> 16);
+        const uint16_t f16 = (uint16_t)(0x3800 | (seed >> 48 & 0x83FF)); // +-[0.5, 1)
+        if (dtype == PLUGIN_BF16) memcpy(values + 2 * i, &bf16, sizeof bf16);
+        if (dtype == PLUGIN_F16) memcpy(values + 2 * i, &f16, sizeof f16);
+        if (dtype == PLUGIN_F32 || dtype == PLUGIN_TF32) {
+            memcpy(values + 4 * i, &drawn.value, sizeof drawn.value);
+        }
+    }
+}
+
+static enum status time_product(struct backend *backend, struct cuda_lt_product *product,
+                                double *median) {
+    for (int run = -WARM_UPS; run < RUNS; run++) {
+        if (run >= 0) TRY(cuda_mark_time(backend, run));
+        TRY(cuda_lt_product_run(product, cuda_backend_stream(backend)));
+    }
+    TRY(cuda_mark_time(backend, RUNS));
+    return median_seconds(backend, median);
+}
+
+static enum status measure_product(struct backend *backend, struct ceilings *ceilings) {
+    static const char *const names[] = {
+        [PLUGIN_F32] = "f32", [PLUGIN_TF32] = "tf32", [PLUGIN_BF16] = "bf16", [PLUGIN_F16] = "f16"};
+    const enum plugin_dtype dtype = cuda_backend_of(backend)->dtype;
+    const size_t bytes = (size_t)SIDE * SIDE * cuda_lt_element(dtype);
+    double median = 0;
+    void *memory = NULL;
+    struct cuda_lt_product *product = NULL;
+    enum status status = STATUS_OK;
+    char *host = malloc(bytes);
+    if (host == NULL) return FAIL(NO_MEMORY, "a matrix of side %d", SIDE);
+    draw(host, dtype);
+    TRY_OUT(status, backend->table->alloc(backend, 3 * bytes + CUDA_LT_WORKSPACE, &memory));
+    TRY_OUT(status, backend->table->upload(backend, memory, host, bytes));
+    TRY_OUT(status, backend->table->upload(backend, (char *)memory + bytes, host, bytes));
+    TRY_OUT(status, cuda_lt_product_open(SIDE, dtype, memory, &product));
+    if (product == NULL) goto out; // no library: said there
+    TRY_OUT(status, time_product(backend, product, &median));
+    ceilings->product_flops = 2.0 * SIDE * SIDE * SIDE / median;
+    snprintf(ceilings->product, sizeof ceilings->product, "%s product of side %d, cuBLASLt",
+             names[dtype], SIDE);
+out:
+    cuda_lt_product_close(product);
+    backend->table->release(backend, memory);
+    free(host);
+    return status;
+}
+
+enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings) {
+    *ceilings = (struct ceilings){0};
+    TRY(measure_copy(backend, ceilings));
+    return measure_product(backend, ceilings);
+}

@@ -1,0 +1,73 @@
+// What a step cannot do without: every stage reads what it needs once and writes what the next one
+// needs once; a chunk's state is kept once a chunk; weights are read once a step. What is small
+// (norms, gates, decays) is not counted as work. T rows, d hidden, i inner, W conv width, P
+// projected width, H heads, p head dim, N state, e bytes of an element.
+
+#include "src/bench.h"
+
+#define INTRA_TOKENS 64 // rows of the products inside a chunk: the smallest tile in use
+
+static double number(int64_t count) {
+    return (double)count;
+}
+
+void bench_cost(const struct mamba2_config *config, const struct step_shape *shape, int64_t element,
+                struct stage_cost cost[STAGES]) {
+    const double t = number(shape->rows), e = number(element);
+    const double d = number(config->hidden_size), inner = number(config->d_inner);
+    const double w = number(config->conv_width), p = number(config->proj_width);
+    const double h = number(config->heads), n = number(config->d_state);
+    const double groups = number(config->groups), layers = number(config->layers);
+    const double vocab = number(config->vocab_size);
+    const double state = 4 * h * n * number(config->head_dim); // bytes of one, f32
+    // A chunk's own contribution that somebody later needs; a state before a chunk that is not zero.
+    const double left = number(shape->chunks - shape->ends);
+    const double right = number(shape->chunks - shape->starts);
+    const double product = 2 * t * inner * n; // of states and inputs, or of states and C
+    cost[STAGE_BEGIN] = (struct stage_cost){t * d * (e + 4), 0};
+    cost[STAGE_PROJECT] = (struct stage_cost){4 * t * d + e * p * d + e * t * p, 2 * t * d * p};
+    cost[STAGE_TAIL] = (struct stage_cost){
+        number(config->d_conv - 1) * w * (e + 4) * number(shape->chunks > 0), 0};
+    cost[STAGE_PREPARE] = (struct stage_cost){2 * e * t * w + (e + 8) * t * h + state * left,
+                                              2 * t * w * number(config->d_conv) + product +
+                                                  t * INTRA_TOKENS * n * groups};
+    cost[STAGE_PASS] = (struct stage_cost){state * (left + right), 0};
+    cost[STAGE_SCAN] = (struct stage_cost){e * t * (w + inner) + 8 * t * h + state * right,
+                                           product + t * INTRA_TOKENS * inner};
+    cost[STAGE_PROJECT_BACK] =
+        (struct stage_cost){2 * e * t * inner + e * inner * d + 8 * t * d, 2 * t * inner * d};
+    for (int stage = STAGE_PROJECT; stage <= STAGE_PROJECT_BACK; stage++) {
+        cost[stage].bytes *= layers;
+        cost[stage].flops *= layers;
+    }
+    cost[STAGE_HEAD] = (struct stage_cost){4 * t * d + e * vocab * d + 4 * t, 2 * t * d * vocab};
+}
+
+double bench_floor(const struct ceilings *ceilings, const struct stage_cost *cost) {
+    const double moving = ceilings->copy_bytes > 0 ? cost->bytes / ceilings->copy_bytes : 0;
+    const double working = ceilings->product_flops > 0 ? cost->flops / ceilings->product_flops : 0;
+    return moving > working ? moving : working;
+}
+
+// A rank may pass its first window's states once the last window of the rank to its left has passed
+// its own: that is the lag. Rank r works r lags behind rank 0, which costs a document (r - 1) of
+// them once; a step later rank 0 needs the last rank's state, which has come unless all the lags
+// together outlast a step less a layer.
+struct bench_guess bench_guess(const struct bench_results *results, int64_t ranks, int64_t tokens,
+                               double hop_seconds) {
+    const double step = results->one.seconds, windows = number(results->windows);
+    const double layer = step / number(results->model.layers);
+    const double pass = results->stages.seconds[STAGE_PASS] / number(results->model.layers);
+    const int64_t alone = (tokens + results->step_tokens - 1) / results->step_tokens;
+    const int64_t steps = (alone + ranks - 1) / ranks;
+    struct bench_guess guess = {.ranks = ranks, .steps = steps};
+    guess.lag = hop_seconds + pass / windows + layer * (1 - 1 / windows);
+    guess.skew = number(ranks - 1) * guess.lag;
+    guess.stalls = guess.skew > step - layer;
+    // A turn of the ring then takes as long as the ring is.
+    const double turn = guess.stalls ? guess.skew + layer : step;
+    guess.seconds = number(steps - 1) * turn + step + guess.skew;
+    guess.speed_up = number(alone) * step / guess.seconds;
+    guess.efficiency = guess.speed_up / number(ranks);
+    return guess;
+}

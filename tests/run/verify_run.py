@@ -1,0 +1,78 @@
+"""`longscan verify`: right models are called right, by name of each check; texts, token files, refusals.
+That it finds what is wrong is tested in verify_test.c, with backends that are."""
+import json
+import shutil
+import struct
+import unittest
+
+from harness import BUILD, SOURCE, RunTest, longscan, main, subprocess
+
+MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
+CHECKS = ["float64", "cuts", "step size", "neighbours", "places"]
+
+
+class Verify(RunTest):
+    def verify(self, *arguments, expect=0):
+        done = longscan("verify", "--backend", "cpu", *arguments, expect=expect)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        return found[:-1], found[-1]
+
+    def make_model(self, **shape):
+        folder = self.folder / "model"
+        options = [part for name, value in shape.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        subprocess.run([BUILD / "make_model", folder, *options], check=True, timeout=300)
+        return folder
+
+    def test_a_trained_model(self):
+        checks, verdict = self.verify("--model", MODEL)
+        self.assertEqual([check["check"] for check in checks], CHECKS)
+        self.assertTrue(all(check["passed"] for check in checks) and verdict["passed"])
+        self.assertEqual(checks[0]["tokens"], 2405)
+        self.assertTrue(0 < checks[0]["nll_mean"] < 1e-5 and checks[0]["nll_most"] < 1e-4)
+        self.assertTrue(0 < checks[0]["state"] < 1e-4)
+        self.assertEqual(verdict["kind"], "verdict")
+
+    def test_own_text_and_table(self):
+        text = self.folder / "text.txt"
+        text.write_bytes((SOURCE / "LICENSE").read_bytes()[:600])
+        checks, _ = self.verify("--model", MODEL, "--input", text)
+        self.assertEqual(checks[0]["tokens"], 600)
+        table = longscan("verify", "--model", MODEL, "--input", text, "--print", "table", "--backend", "cpu").stdout
+        self.assertIn("right on this machine", table)
+        self.assertIn("equal bits", table)
+
+    def test_token_files_groups_and_bf16_weights(self):
+        """A model in bf16 with two groups: the oracle has to convert; ids in u16 and u32."""
+        model = self.make_model(hidden=64, layers=2, vocab=300, state=16, head_dim=16, groups=2, dtype="bf16", seed=3)
+        tokens = [(i * 97 + i * i) % 300 for i in range(1100)]
+        for width, code in (("u16", "H"), ("u32", "I")):
+            path = self.folder / f"tokens.{width}"
+            path.write_bytes(struct.pack(f"<{len(tokens)}{code}", *tokens))
+            checks, verdict = self.verify("--model", model, "--input", path)
+            self.assertTrue(verdict["passed"])
+            self.assertEqual(checks[0]["tokens"], 1100)
+        path.write_bytes(struct.pack("<3I", 1, 2, 300))
+        self.verify_refuses("token 300 is not in", "--model", model, "--input", path)
+        self.verify_refuses("only a model of bytes", "--model", model, "--input", SOURCE / "LICENSE")
+
+    def verify_refuses(self, words, *arguments, code=2):
+        done = longscan("verify", "--backend", "cpu", *arguments, expect=code)
+        self.assertIn(words, done.stderr)
+        self.assertEqual(done.stdout, "")
+
+    def test_refusals(self):
+        self.verify_refuses("--model DIR or --shape")
+        self.verify_refuses("cannot open", "--model", self.folder)
+        empty = self.folder / "empty.txt"
+        empty.write_bytes(b"")
+        self.verify_refuses("fewer than two tokens", "--model", MODEL, "--input", empty)
+        broken = self.folder / "broken"
+        shutil.copytree(MODEL, broken)
+        config = json.loads((broken / "config.json").read_text())
+        config["state_size"] = 32
+        (broken / "config.json").write_text(json.dumps(config))
+        self.verify_refuses("config.json says", "--model", broken, code=4)
+
+
+if __name__ == "__main__":
+    main()
