@@ -18,26 +18,40 @@ __device__ float conv_input(const struct conv_args &a, const struct scan_span *s
 }
 
 // Grid: (tiles, blocks of kThreads channels, blocks of kRows rows)  Block: (kThreads)
-// Shared: none. A thread goes down kRows rows of one channel; the chain over taps begins with the
-// bias, the oldest row first.
+// Shared: none. A thread goes down kRows rows of one channel with the last inputs in registers; the
+// chain over taps begins with the bias, the oldest row first. Taps 0: any number of them.
+template <int Taps>
 __global__ void __launch_bounds__(kThreads) causal_conv_kernel(struct conv_args a) {
     const struct scan_tile tile = a.batch.tile[blockIdx.x];
     const struct scan_span *span = &a.batch.span[tile.span];
     const int64_t channel = (int64_t)blockIdx.y * kThreads + threadIdx.x;
     const int64_t first = blockIdx.z * kRows;
-    const char *in = layer_in(a.batch, span);
+    const int64_t taps = Taps > 0 ? Taps : a.d_conv;
+    const char *state = layer_in(a.batch, span);
     if (channel >= a.in.columns || first >= tile.rows) return;
-    const float *tail = in == NULL ? NULL : (const float *)(in + a.batch.conv_offset);
-    const float *tap = a.weight + channel * a.d_conv;
+    const float *tail = state == NULL ? NULL : (const float *)(state + a.batch.conv_offset);
+    const float *tap = a.weight + channel * taps;
     const float bias = a.bias == NULL ? 0.0f : a.bias[channel];
-    const int64_t end = first + kRows < tile.rows ? first + kRows : tile.rows;
-    float *out = a.out.data + tile.row * a.out.stride + channel;
-#pragma unroll 4
-    for (int64_t i = first; i < end; i++) {
-        const int64_t r = tile.row - span->row + i;
+    const int64_t before = tile.row - span->row + first; // rows of the span above the first
+    float *out = a.out.data + (tile.row + first) * a.out.stride + channel;
+    float in[kRows + Taps];
+    if (Taps > 0) {
+#pragma unroll
+        for (int i = 0; i < kRows + Taps - 1; i++) {
+            const bool there = first + i - (Taps - 1) < tile.rows;
+            in[i] = there ? conv_input(a, span, tail, before + i - (Taps - 1), channel) : 0.0f;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; i++) {
+        if (first + i >= tile.rows) return;
         float sum = bias;
-        for (int64_t j = 0; j < a.d_conv; j++) {
-            sum = fmaf(tap[j], conv_input(a, span, tail, r - (a.d_conv - 1) + j, channel), sum);
+#pragma unroll
+        for (int j = 0; j < (Taps > 0 ? Taps : taps); j++) {
+            const float x = Taps > 0
+                                ? in[i + j]
+                                : conv_input(a, span, tail, before + i - (taps - 1) + j, channel);
+            sum = fmaf(tap[j], x, sum);
         }
         out[i * a.out.stride] = silu_f32(sum);
     }
@@ -49,7 +63,13 @@ enum status cuda_causal_conv(struct backend *backend, const struct conv_args *ar
     const dim3 grid((unsigned)args->batch.tiles,
                     (unsigned)((args->in.columns + kThreads - 1) / kThreads),
                     (unsigned)((backend->tile_tokens + kRows - 1) / kRows));
-    causal_conv_kernel<<<grid, kThreads, 0, cuda_backend_stream(backend)>>>(*args);
+    cudaStream_t stream = cuda_backend_stream(backend);
+    switch (args->d_conv) {
+    case 2: causal_conv_kernel<2><<<grid, kThreads, 0, stream>>>(*args); break;
+    case 3: causal_conv_kernel<3><<<grid, kThreads, 0, stream>>>(*args); break;
+    case 4: causal_conv_kernel<4><<<grid, kThreads, 0, stream>>>(*args); break;
+    default: causal_conv_kernel<0><<<grid, kThreads, 0, stream>>>(*args);
+    }
     CUDA_TRY(cudaGetLastError());
     return STATUS_OK;
 }

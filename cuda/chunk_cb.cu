@@ -17,12 +17,8 @@ __global__ void __launch_bounds__(kTileThreads) chunk_cb_kernel(struct scan_args
     tile_zero(sums);
     for (int64_t n = 0; n < d_state; n += kSlab) {
         const int count = d_state - n < kSlab ? (int)(d_state - n) : kSlab;
-        slab_turned(slabs.left, [&](int i, int k) {
-            return i < tile.rows && k < count ? c_of(a, tile.row + i, group)[n + k] : 0.0f;
-        });
-        slab_turned(slabs.right, [&](int j, int k) {
-            return j < tile.rows && k < count ? b_of(a, tile.row + j, group)[n + k] : 0.0f;
-        });
+        slab_turned(slabs.left, c_of(a, tile.row, group) + n, a.xbc.stride, tile.rows, count);
+        slab_turned(slabs.right, b_of(a, tile.row, group) + n, a.xbc.stride, tile.rows, count);
         __syncthreads();
         tile_add<false>(slabs, count, 0, sums);
         __syncthreads();

@@ -20,13 +20,10 @@ __device__ void read_state(const struct scan_args &a, const struct scan_tile &ti
     const float *state = head_state(a, blockIdx.x, head);
     for (int64_t n = 0; n < a.shape.d_state; n += kSlab) {
         const int count = a.shape.d_state - n < kSlab ? (int)(a.shape.d_state - n) : kSlab;
-        slab_turned(shared.slabs.left, [&](int i, int k) {
-            return i < tile.rows && k < count ? c_of(a, tile.row + i, group)[n + k] : 0.0f;
-        });
-        slab_straight(shared.slabs.right, [&](int k, int p) {
-            return k < count && first_p + p < head_dim ? state[(n + k) * head_dim + first_p + p]
-                                                       : 0.0f;
-        });
+        slab_turned(shared.slabs.left, c_of(a, tile.row, group) + n, a.xbc.stride, tile.rows,
+                    count);
+        slab_straight<false>(shared.slabs.right, state + n * head_dim + first_p, head_dim, count,
+                             head_dim - first_p, NULL);
         __syncthreads();
         tile_add<false>(shared.slabs, count, 0, sums);
         __syncthreads();
@@ -39,6 +36,25 @@ __device__ void read_state(const struct scan_args &a, const struct scan_tile &ti
     }
 }
 
+// left[k][i] = cb_ij exp(s_i - s_j) dt_j for token j = first + k; zero for j > i.
+__device__ void weigh_tokens(const float *cb, int rows, int first, struct scan_shared &shared) {
+    const int k = threadIdx.x / 32 * 8 + threadIdx.x % 8;
+    const int j = first + k;
+    const int first_i = threadIdx.x % 32 / 8;
+    float value[kFills];
+#pragma unroll
+    for (int n = 0; n < kFills; n++) {
+        const int i = first_i + 4 * n;
+        value[n] = j <= i && i < rows ? cb[i * kTile + j] : 0.0f;
+    }
+#pragma unroll
+    for (int n = 0; n < kFills; n++) {
+        const int i = first_i + 4 * n;
+        const float decay = exp_f32(take_least(0.0f, shared.sum[i] - shared.sum[j]));
+        shared.slabs.left[k][i] = j <= i && i < rows ? value[n] * decay * shared.dt[j] : 0.0f;
+    }
+}
+
 // acc_i = fma(cb_ij exp(s_i - s_j) dt_j, x_j, acc_i), j = 0 ... i.
 __device__ void read_tile(const struct scan_args &a, const struct scan_tile &tile, int64_t head,
                           int64_t first_p, struct scan_shared &shared, struct tile_sums &sums) {
@@ -46,17 +62,9 @@ __device__ void read_tile(const struct scan_args &a, const struct scan_tile &til
     const float *cb = a.cb + ((int64_t)blockIdx.x * a.shape.groups + group) * kTile * kTile;
     for (int first = 0; first < tile.rows; first += kSlab) {
         const int count = tile.rows - first < kSlab ? tile.rows - first : kSlab;
-        slab_turned(shared.slabs.left, [&](int i, int k) {
-            const int j = first + k;
-            if (i >= tile.rows || j > i) return 0.0f;
-            const float decay = exp_f32(take_least(0.0f, shared.sum[i] - shared.sum[j]));
-            return cb[i * kTile + j] * decay * shared.dt[j];
-        });
-        slab_straight(shared.slabs.right, [&](int k, int p) {
-            return k < count && first_p + p < a.shape.head_dim
-                       ? x_of(a, tile.row + first + k, head)[first_p + p]
-                       : 0.0f;
-        });
+        weigh_tokens(cb, tile.rows, first, shared);
+        slab_straight<false>(shared.slabs.right, x_of(a, tile.row + first, head) + first_p,
+                             a.xbc.stride, count, a.shape.head_dim - first_p, NULL);
         __syncthreads();
         tile_add<true>(shared.slabs, count, first, sums);
         __syncthreads();

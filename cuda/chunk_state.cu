@@ -32,16 +32,10 @@ __global__ void __launch_bounds__(kTileThreads) chunk_state_kernel(struct scan_a
     tile_zero(sums);
     for (int first = 0; first < tile.rows; first += kSlab) {
         const int count = tile.rows - first < kSlab ? tile.rows - first : kSlab;
-        slab_straight(slabs.left, [&](int k, int n) {
-            return k < count && first_n + n < a.shape.d_state
-                       ? b_of(a, tile.row + first + k, group)[first_n + n]
-                       : 0.0f;
-        });
-        slab_straight(slabs.right, [&](int k, int p) {
-            return k < count && first_p + p < head_dim
-                       ? scale[first + k] * x_of(a, tile.row + first + k, head)[first_p + p]
-                       : 0.0f;
-        });
+        slab_straight<false>(slabs.left, b_of(a, tile.row + first, group) + first_n, a.xbc.stride,
+                             count, a.shape.d_state - first_n, NULL);
+        slab_straight<true>(slabs.right, x_of(a, tile.row + first, head) + first_p, a.xbc.stride,
+                            count, head_dim - first_p, scale + first);
         __syncthreads();
         tile_add<false>(slabs, count, 0, sums);
         __syncthreads();

@@ -9,19 +9,19 @@
 #define LOGITS_BYTES  ((int64_t)128 << 20)
 
 // The current device belongs to a thread, and any thread may call: each entry sets it.
-static enum status use_device(struct backend *backend) {
+enum status cuda_use_device(struct backend *backend) {
     CUDA_TRY(cudaSetDevice(cuda_backend_of(backend)->device));
     return STATUS_OK;
 }
 
 cudaStream_t cuda_backend_stream(struct backend *backend) {
-    (void)use_device(backend); // if that fails, so does the launch
+    (void)cuda_use_device(backend); // if that fails, so does the launch
     return cuda_backend_of(backend)->stream;
 }
 
 static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memory) {
     void *block = NULL;
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMalloc(&block, bytes > 0 ? bytes : 1)); // aligned to 256 bytes
     const cudaError_t error = cudaMemsetAsync(block, 0, bytes, cuda_backend_of(backend)->stream);
     if (error != cudaSuccess) {
@@ -34,25 +34,25 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
 
 static void cuda_release(struct backend *backend, void *memory) {
     // Nothing can be done about a failure here, and the next call will report it again.
-    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFree(memory);
+    if (memory != NULL && cuda_use_device(backend) == STATUS_OK) (void)cudaFree(memory);
 }
 
-// Pinned, so that copies are queued and not done by the driver's own staging.
+// Pinned, so that copies from and to it neither wait for the queue nor pass through a buffer.
 static enum status cuda_host_alloc(struct backend *backend, size_t bytes, void **memory) {
     void *block = NULL;
-    TRY(use_device(backend));
-    CUDA_TRY(cudaHostAlloc(&block, bytes > 0 ? bytes : 1, cudaHostAllocDefault));
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(cudaHostAlloc(&block, bytes > 0 ? bytes : 1, cudaHostAllocPortable));
     memset(block, 0, bytes);
     *memory = block;
     return STATUS_OK;
 }
 
 static void cuda_host_release(struct backend *backend, void *memory) {
-    if (memory != NULL && use_device(backend) == STATUS_OK) (void)cudaFreeHost(memory);
+    if (memory != NULL && cuda_use_device(backend) == STATUS_OK) (void)cudaFreeHost(memory);
 }
 
 static enum status cuda_upload(struct backend *backend, void *to, const void *host, size_t bytes) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(
         cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, cuda_backend_of(backend)->stream));
     return STATUS_OK;
@@ -60,20 +60,20 @@ static enum status cuda_upload(struct backend *backend, void *to, const void *ho
 
 static enum status cuda_download(struct backend *backend, void *host, const void *from,
                                  size_t bytes) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost,
                              cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_call(struct backend *backend, void (*function)(void *), void *argument) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaLaunchHostFunc(cuda_backend_of(backend)->stream, function, argument));
     return STATUS_OK;
 }
 
 static enum status cuda_wait(struct backend *backend) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(cudaStreamSynchronize(cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
@@ -101,14 +101,14 @@ enum status cuda_backend_room(struct backend *backend, int64_t row_bytes, int64_
 }
 
 static enum status cuda_mark(struct backend *backend, int32_t which) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     CUDA_TRY(
         cudaEventRecord(cuda_backend_of(backend)->mark[which], cuda_backend_of(backend)->stream));
     return STATUS_OK;
 }
 
 static enum status cuda_reached(struct backend *backend, int32_t which, bool *reached) {
-    TRY(use_device(backend));
+    TRY(cuda_use_device(backend));
     const cudaError_t answer = cudaEventQuery(cuda_backend_of(backend)->mark[which]);
     if (answer != cudaErrorNotReady) CUDA_TRY(answer);
     *reached = answer == cudaSuccess;
@@ -120,8 +120,8 @@ static void cuda_close(struct backend *backend) {
     if (backend == NULL) return;
     cuda_release(backend, cuda->rounded);
     cuda_release(backend, cuda->logits);
-    cuda_marks_free(cuda->marks);
-    if (use_device(backend) == STATUS_OK) {
+    cuda_times_free(cuda->times);
+    if (cuda_use_device(backend) == STATUS_OK) {
         for (int i = 0; i < BACKEND_MARKS; i++) {
             if (cuda->mark[i] != NULL) (void)cudaEventDestroy(cuda->mark[i]);
         }
@@ -146,6 +146,8 @@ static const struct backend_table cuda_table = {
     .pack = cuda_pack,
     .release_packed = cuda_release_packed,
     .embedding = cuda_embedding,
+    .transport_identify = cuda_transport_identify,
+    .transport_open = cuda_transport_open,
     .rms_norm = cuda_rms_norm,
     .linear = cuda_linear,
     .conv_tail = cuda_conv_tail,
@@ -181,7 +183,7 @@ static enum status name_numerics(struct cuda_backend *cuda) {
 }
 
 static enum status start(struct cuda_backend *cuda) {
-    TRY(use_device(&cuda->base));
+    TRY(cuda_use_device(&cuda->base));
     TRY(name_numerics(cuda));
     CUDA_TRY(cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking));
     for (int i = 0; i < BACKEND_MARKS; i++) {

@@ -9,8 +9,6 @@
 
 C_BEGIN
 
-struct cuda_marks; // measure.c
-
 struct cuda_backend {
     struct backend base; // first, so that &cuda->base is the handle
     cudaStream_t stream;
@@ -21,24 +19,35 @@ struct cuda_backend {
     int64_t rounded_bytes; //
     float *logits;         // some rows of the vocabulary
     int64_t logits_bytes;
-    struct cuda_marks *marks; // NULL until the first
+    struct cuda_times *times; // of measure.c, NULL until the first
 };
 
 static inline struct cuda_backend *cuda_backend_of(struct backend *backend) {
     return (struct cuda_backend *)(void *)backend;
 }
 
+// To be called by each entry first: the current device belongs to a thread.
+enum status cuda_use_device(struct backend *backend);
 enum status cuda_backend_open(const struct plugin_settings *settings, struct backend **opened);
 // The queue, for launchers; makes its device the calling thread's.
 cudaStream_t cuda_backend_stream(struct backend *backend);
 // Room for products of weights with rows of `row_bytes` and so many outputs. At start.
 enum status cuda_backend_room(struct backend *backend, int64_t row_bytes, int64_t outputs);
 
-// For measuring.
-void cuda_marks_free(struct cuda_marks *marks); // accepts NULL
+// For measuring (measure.c).
+void cuda_times_free(struct cuda_times *times); // accepts NULL
 enum status cuda_mark_time(struct backend *backend, int64_t index);
 enum status cuda_read_marks(struct backend *backend, int64_t count, double *seconds);
 enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings);
+
+// The slots of the table that cuda_transport.c fills: NCCL, ops/transport.h.
+struct transport_id;
+struct transport_settings;
+struct transport;
+enum status cuda_transport_identify(struct backend *backend, int32_t rank, int32_t ranks,
+                                    struct transport_id *id);
+enum status cuda_transport_open(struct backend *backend, const struct transport_settings *settings,
+                                struct transport **opened);
 
 // Launchers, one an operator; what each computes is said in ops/op.h.
 enum status cuda_pack(struct backend *backend, const float *weight, int64_t outputs, int64_t inputs,

@@ -6,38 +6,38 @@
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kUnits = kThreads / kLanes; // of a block; a unit is one group of one row
+constexpr int kThreads = 128;
+constexpr int kUnits = kThreads / kWarp; // of a block; a unit is one group of one row
 
-// Grid: (blocks of kUnits units)  Block: (kThreads), 16 threads a unit  Shared: none
-// `out` holds the gated numbers between the two passes; it may be y. Threads without a unit go
-// through with no columns, since the shuffles need them.
+// Grid: (blocks of kUnits units)  Block: (kThreads), a warp a unit  Shared: none
+// `out` holds the gated numbers between the two passes; it may be y.
 template <bool NormFirst>
 __global__ void __launch_bounds__(kThreads) gated_norm_kernel(struct gated_norm_args a) {
-    const int lane = threadIdx.x % kLanes;
+    const int lane = threadIdx.x % kWarp;
     const int64_t columns = a.y.columns / a.groups;
-    const int64_t unit = (int64_t)blockIdx.x * kUnits + threadIdx.x / kLanes;
-    const bool there = unit < a.y.rows * a.groups;
-    const int64_t row = there ? unit / a.groups : 0;
-    const int64_t first = there ? unit % a.groups * columns : 0;
-    const int64_t count = there ? columns : 0;
-    const float *y = a.y.data + row * a.y.stride + first;
-    const float *z = a.z.data + row * a.z.stride + first;
-    const float *weight = a.weight + first;
-    float *out = a.out.data + row * a.out.stride + first;
+    const int64_t unit = (int64_t)blockIdx.x * kUnits + threadIdx.x / kWarp;
+    if (unit >= a.y.rows * a.groups) return; // the whole warp
+    const int64_t row = unit / a.groups;
+    const int64_t begin = unit % a.groups * columns;
+    const float *y = a.y.data + row * a.y.stride + begin;
+    const float *z = a.z.data + row * a.z.stride + begin;
+    const float *weight = a.weight + begin;
+    float *out = a.out.data + row * a.out.stride + begin;
     float squares = 0.0f;
 #pragma unroll 4
-    for (int64_t c = lane; c < count; c += kLanes) {
-        float v = y[c];
-        if (!NormFirst) {
+    for (int64_t first = 0; first < columns; first += kWarp) {
+        const int64_t c = first + lane;
+        const bool there = c < columns;
+        float v = there ? y[c] : 0.0f;
+        if (!NormFirst && there) {
             v *= silu_f32(z[c]);
             out[c] = v;
         }
-        squares = fmaf(v, v, squares);
+        squares = lanes_add_square(v, there, squares);
     }
-    const float scale = lanes_scale(squares, columns, a.epsilon);
+    const float scale = row_scale(squares, columns, a.epsilon);
 #pragma unroll 4
-    for (int64_t c = lane; c < count; c += kLanes) {
+    for (int64_t c = lane; c < columns; c += kWarp) {
         if (NormFirst) {
             out[c] = y[c] * scale * weight[c] * silu_f32(z[c]);
         } else {

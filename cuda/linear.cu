@@ -19,6 +19,7 @@ struct product_f32 {
     float *out;        // [rows, out_stride]
     int64_t out_stride;
     bool add;
+    bool aligned; // every fourth number of out begins 16 bytes
 };
 
 struct slab {
@@ -93,19 +94,41 @@ __device__ __forceinline__ void add_slab(const struct slab &slab, int64_t count,
     }
 }
 
+__device__ __forceinline__ float finished(const product_f32 &p, float sum, int64_t output,
+                                          float before) {
+    if (p.bias != NULL) sum += p.bias[output];
+    return p.add ? before + sum : sum;
+}
+
+// Four outputs that follow each other, at once where all such are aligned.
+__device__ __forceinline__ void write_four(const product_f32 &p, int64_t row, int64_t output,
+                                           const float *sum) {
+    float *to = p.out + row * p.out_stride + output;
+    if (p.aligned && output + 4 <= p.outputs) {
+        float4 before = {};
+        if (p.add) before = *(float4 *)to;
+        *(float4 *)to = make_float4(
+            finished(p, sum[0], output, before.x), finished(p, sum[1], output + 1, before.y),
+            finished(p, sum[2], output + 2, before.z), finished(p, sum[3], output + 3, before.w));
+        return;
+    }
+#pragma unroll
+    for (int n = 0; n < 4; n++) {
+        if (output + n < p.outputs) {
+            to[n] = finished(p, sum[n], output + n, p.add ? to[n] : 0.0f);
+        }
+    }
+}
+
 __device__ __forceinline__ void write_sums(const product_f32 &p, const float (&sum)[8][8]) {
 #pragma unroll
     for (int r = 0; r < 8; r++) {
         const int64_t row = (int64_t)blockIdx.y * PRODUCT_ROWS + thread_row(r);
         if (row >= p.rows) continue;
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
+        for (int n = 0; n < 8; n += 4) {
             const int64_t output = (int64_t)blockIdx.x * PRODUCT_OUTPUTS + thread_output(n);
-            if (output >= p.outputs) continue;
-            float *to = p.out + row * p.out_stride + output;
-            float value = sum[r][n];
-            if (p.bias != NULL) value += p.bias[output];
-            *to = p.add ? *to + value : value;
+            write_four(p, row, output, &sum[r][n]);
         }
     }
 }
@@ -133,10 +156,12 @@ __global__ void __launch_bounds__(kThreads, 2) product_f32_kernel(product_f32 p)
 
 enum status product_f32_run(cudaStream_t stream, const struct linear_args *args) {
     const struct packed_weight *weight = args->weight;
+    const bool aligned =
+        args->out.stride % 4 == 0 && (uintptr_t)args->out.data % sizeof(float4) == 0;
     const product_f32 p = {
         args->in.data,  args->in.stride,  args->in.rows,   (const float *)weight->data,
         weight->pitch,  weight->inputs,   weight->outputs, args->bias,
-        args->out.data, args->out.stride, args->add};
+        args->out.data, args->out.stride, args->add,       aligned};
     const dim3 grid((unsigned)((weight->outputs + PRODUCT_OUTPUTS - 1) / PRODUCT_OUTPUTS),
                     (unsigned)((args->in.rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS));
     product_f32_kernel<<<grid, kThreads, 0, stream>>>(p);

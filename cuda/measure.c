@@ -12,40 +12,39 @@
 #define COPY_BYTES ((size_t)4 << 30)
 #define SIDE       8192 // of the product's matrices
 
-struct cuda_marks {
+struct cuda_times {
     cudaEvent_t *event; // [room], made when first used
     int64_t room;
 };
 
-static enum status make_room(struct cuda_marks **marks, int64_t index) {
-    if (*marks == NULL) *marks = calloc(1, sizeof **marks);
-    if (*marks == NULL) return FAIL(NO_MEMORY, "marks");
-    if (index < (*marks)->room) return STATUS_OK;
+static enum status make_room(struct cuda_times **times, int64_t index) {
+    if (*times == NULL) *times = calloc(1, sizeof **times);
+    if (*times == NULL) return FAIL(NO_MEMORY, "marks");
+    if (index < (*times)->room) return STATUS_OK;
     const int64_t room = index < 512 ? 1024 : 2 * index;
-    cudaEvent_t *event = realloc((*marks)->event, (size_t)room * sizeof *event);
+    cudaEvent_t *event = realloc((*times)->event, (size_t)room * sizeof *event);
     if (event == NULL) return FAIL(NO_MEMORY, "%lld marks", (long long)room);
-    for (int64_t i = (*marks)->room; i < room; i++) {
+    for (int64_t i = (*times)->room; i < room; i++) {
         event[i] = NULL;
     }
-    (*marks)->event = event;
-    (*marks)->room = room;
+    (*times)->event = event;
+    (*times)->room = room;
     return STATUS_OK;
 }
 
 enum status cuda_mark_time(struct backend *backend, int64_t index) {
-    struct cuda_marks **marks = &cuda_backend_of(backend)->marks;
-    const cudaStream_t stream =
-        cuda_backend_stream(backend); // before the event is made: its device
-    TRY(make_room(marks, index));
-    cudaEvent_t *event = &(*marks)->event[index];
+    struct cuda_times **times = &cuda_backend_of(backend)->times;
+    TRY(cuda_use_device(backend));
+    TRY(make_room(times, index));
+    cudaEvent_t *event = &(*times)->event[index];
     if (*event == NULL) CUDA_TRY(cudaEventCreate(event));
-    CUDA_TRY(cudaEventRecord(*event, stream));
+    CUDA_TRY(cudaEventRecord(*event, cuda_backend_stream(backend)));
     return STATUS_OK;
 }
 
 enum status cuda_read_marks(struct backend *backend, int64_t count, double *seconds) {
     for (int64_t i = 0; i + 1 < count; i++) {
-        const cudaEvent_t *event = cuda_backend_of(backend)->marks->event + i;
+        const cudaEvent_t *event = cuda_backend_of(backend)->times->event + i;
         float milliseconds = 0;
         CUDA_TRY(cudaEventElapsedTime(&milliseconds, event[0], event[1]));
         seconds[i] = (double)milliseconds * 1e-3;
@@ -53,13 +52,13 @@ enum status cuda_read_marks(struct backend *backend, int64_t count, double *seco
     return STATUS_OK;
 }
 
-void cuda_marks_free(struct cuda_marks *marks) {
-    if (marks == NULL) return;
-    for (int64_t i = 0; i < marks->room; i++) {
-        if (marks->event[i] != NULL) (void)cudaEventDestroy(marks->event[i]);
+void cuda_times_free(struct cuda_times *times) {
+    if (times == NULL) return;
+    for (int64_t i = 0; i < times->room; i++) {
+        if (times->event[i] != NULL) (void)cudaEventDestroy(times->event[i]);
     }
-    free(marks->event);
-    free(marks);
+    free(times->event);
+    free(times);
 }
 
 static int rising(const void *left, const void *right) {
@@ -100,7 +99,7 @@ static enum status measure_copy(struct backend *backend, struct ceilings *ceilin
 }
 
 // Numbers in [-1, 1) with random digits: zeros would leave the chip cooler and faster than any model
-// does. .
+// does.
 static void draw(char *values, enum plugin_dtype dtype) {
     uint64_t seed = 88172645463325252U;
     for (int64_t i = 0; i < (int64_t)SIDE * SIDE; i++) {
@@ -162,6 +161,7 @@ out:
 
 enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings) {
     *ceilings = (struct ceilings){0};
+    TRY(cuda_use_device(backend));
     TRY(measure_copy(backend, ceilings));
     return measure_product(backend, ceilings);
 }

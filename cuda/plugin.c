@@ -5,9 +5,11 @@
 #include "cuda/cuda_backend.h"
 #include "ops/base/check.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static _Atomic(const struct plugin_host *) plugin_host;
 
@@ -54,7 +56,15 @@ static const struct plugin plugin_table = {
 
 __attribute__((visibility("default"))) plugin_entry longscan_cuda_plugin;
 
+// Before the driver starts: with its default of 8, streams that have nothing to do with each other
+// share a way to the device, and one that waits for a peer would hold up one that computes.
+static void prepare_driver(void) {
+    (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+}
+
 const struct plugin *longscan_cuda_plugin(const struct plugin_host *host) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, prepare_driver);
     atomic_store(&plugin_host, host);
     return &plugin_table;
 }

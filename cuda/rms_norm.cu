@@ -5,27 +5,27 @@
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kRows = kThreads / kLanes; // of a block
+constexpr int kThreads = 128;
+constexpr int kRows = kThreads / kWarp; // of a block
 
-// Grid: (blocks of kRows rows)  Block: (kThreads), 16 threads a row  Shared: none
-// Rows past the last are computed as the last again and not written: shuffles need all threads.
+// Grid: (blocks of kRows rows)  Block: (kThreads), a warp a row  Shared: none
 // in and out may be the same rows: a thread writes what it has read.
 __global__ void __launch_bounds__(kThreads) rms_norm_kernel(struct rms_norm_args a) {
-    const int lane = threadIdx.x % kLanes;
-    const int64_t wanted = (int64_t)blockIdx.x * kRows + threadIdx.x / kLanes;
-    const int64_t row = wanted < a.in.rows ? wanted : a.in.rows - 1;
+    const int lane = threadIdx.x % kWarp;
+    const int64_t row = (int64_t)blockIdx.x * kRows + threadIdx.x / kWarp;
+    if (row >= a.in.rows) return; // the whole warp
     const float *in = a.in.data + row * a.in.stride;
     float *out = a.out.data + row * a.out.stride;
     float squares = 0.0f;
-#pragma unroll 4
-    for (int64_t c = lane; c < a.in.columns; c += kLanes) {
-        squares = fmaf(in[c], in[c], squares);
+#pragma unroll 8
+    for (int64_t first = 0; first < a.in.columns; first += kWarp) {
+        const int64_t c = first + lane;
+        const bool there = c < a.in.columns;
+        squares = lanes_add_square(there ? in[c] : 0.0f, there, squares);
     }
-    const float scale = lanes_scale(squares, a.in.columns, a.epsilon);
-    if (row != wanted) return;
-#pragma unroll 4
-    for (int64_t c = lane; c < a.in.columns; c += kLanes) {
+    const float scale = row_scale(squares, a.in.columns, a.epsilon);
+#pragma unroll 8
+    for (int64_t c = lane; c < a.in.columns; c += kWarp) {
         out[c] = in[c] * scale * a.weight[c];
     }
 }

@@ -103,21 +103,37 @@ __device__ __forceinline__ void add_slab(unsigned from, float (&sum)[4][4][4]) {
     }
 }
 
-// A thread holds of each 16 x 8 the columns 2 (t % 4) and the next, of rows t / 4 and t / 4 + 8.
+__device__ __forceinline__ float finished(const product_rounded &p, float sum, int64_t output,
+                                          float before) {
+    if (p.bias != NULL) sum += p.bias[output];
+    return p.add ? before + sum : sum;
+}
+
+// A thread holds of each 16 x 8 the columns 2 (t % 4) and the next, of rows t / 4 and t / 4 + 8. It
+// writes the two at once where all pairs are aligned.
 __device__ __forceinline__ void write_sums(const product_rounded &p, const float (&sum)[4][4][4]) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int64_t first_row = (int64_t)blockIdx.y * PRODUCT_ROWS + warp % 2 * kWarpRows + lane / 4;
     const int64_t first_output =
         (int64_t)blockIdx.x * PRODUCT_OUTPUTS + warp / 2 * kWarpOutputs + lane % 4 * 2;
+    const bool pairs = p.out_stride % 2 == 0 && (uintptr_t)p.out % sizeof(float2) == 0;
 #pragma unroll
-    for (int i = 0; i < 4 * 4 * 4; i++) {
-        const int64_t row = first_row + i / 16 * 16 + i % 4 / 2 * 8;
-        const int64_t output = first_output + i / 4 % 4 * 8 + i % 2;
+    for (int i = 0; i < 4 * 4 * 2; i++) {
+        const float *value = &sum[i / 8][i / 2 % 4][i % 2 * 2];
+        const int64_t row = first_row + i / 8 * 16 + i % 2 * 8;
+        const int64_t output = first_output + i / 2 % 4 * 8;
         if (row >= p.rows || output >= p.outputs) continue;
         float *to = p.out + row * p.out_stride + output;
-        float value = sum[i / 16][i / 4 % 4][i % 4];
-        if (p.bias != NULL) value += p.bias[output];
-        *to = p.add ? *to + value : value;
+        if (pairs && output + 1 < p.outputs) {
+            const float2 before = p.add ? *(float2 *)to : make_float2(0.0f, 0.0f);
+            *(float2 *)to = make_float2(finished(p, value[0], output, before.x),
+                                        finished(p, value[1], output + 1, before.y));
+            continue;
+        }
+        to[0] = finished(p, value[0], output, p.add ? to[0] : 0.0f);
+        if (output + 1 < p.outputs) {
+            to[1] = finished(p, value[1], output + 1, p.add ? to[1] : 0.0f);
+        }
     }
 }
 

@@ -61,27 +61,46 @@ static __device__ __forceinline__ void tile_add(const struct tile_slabs &slabs, 
     }
 }
 
-// Fills a slab from rows that lie along k: slab[k][i] = row i's element k. 8 numbers of 4 rows a
-// warp at a time: whole sectors are read and no two threads meet in a bank. at(i, k) gives the
-// number, 0 where there is none.
-template <typename At>
-static __device__ __forceinline__ void slab_turned(float (&slab)[kSlab][kPitch], At at) {
-    const int lane = threadIdx.x % 32;
-    const int warp = threadIdx.x / 32;
+// What fills a slab is read into registers first, all at once, so that the reads wait together.
+constexpr int kFills = kSlab * kTile / kTileThreads; // numbers of a slab a thread fetches
+
+// slab[k][i] = from[i * stride + k], for rows that lie along k; zero past `rows` and `count`. A warp
+// reads 8 numbers of 4 rows at a time: whole sectors, and no two threads write to one bank.
+static __device__ __forceinline__ void slab_turned(float (&slab)[kSlab][kPitch], const float *from,
+                                                   int64_t stride, int rows, int count) {
+    static_assert(kTileThreads / 32 * 8 == kSlab, "a warp has 8 of the slab's k");
+    const int k = threadIdx.x / 32 * 8 + threadIdx.x % 8;
+    const int first = threadIdx.x % 32 / 8;
+    const float *at = from + first * stride + k;
+    float value[kFills];
 #pragma unroll
-    for (int part = warp; part < kSlab / 8 * (kTile / 4); part += kTileThreads / 32) {
-        const int k = part % (kSlab / 8) * 8 + lane % 8;
-        const int i = part / (kSlab / 8) * 4 + lane / 8;
-        slab[k][i] = at(i, k);
+    for (int n = 0; n < kFills; n++, at += 4 * stride) {
+        value[n] = k < count && first + 4 * n < rows ? *at : 0.0f;
+    }
+#pragma unroll
+    for (int n = 0; n < kFills; n++) {
+        slab[k][first + 4 * n] = value[n];
     }
 }
 
-// Fills a slab from rows that lie along its own rows: slab[k][c] = at(k, c).
-template <typename At>
-static __device__ __forceinline__ void slab_straight(float (&slab)[kSlab][kPitch], At at) {
+// slab[k][c] = from[k * stride + c], for rows that lie along c; zero past `count` and `columns`.
+// Scaled: times scale[k].
+template <bool Scaled>
+static __device__ __forceinline__ void slab_straight(float (&slab)[kSlab][kPitch],
+                                                     const float *from, int64_t stride, int count,
+                                                     int64_t columns, const float *scale) {
+    constexpr int kStep = kTileThreads / kTile;
     const int c = threadIdx.x % kTile;
+    const int first = threadIdx.x / kTile;
+    const float *at = from + first * stride + c;
+    float value[kFills];
 #pragma unroll
-    for (int k = threadIdx.x / kTile; k < kSlab; k += kTileThreads / kTile) {
-        slab[k][c] = at(k, c);
+    for (int n = 0; n < kFills; n++, at += kStep * stride) {
+        value[n] = c < columns && first + kStep * n < count ? *at : 0.0f;
+    }
+#pragma unroll
+    for (int n = 0; n < kFills; n++) {
+        const int k = first + kStep * n;
+        slab[k][c] = Scaled && k < count ? scale[k] * value[n] : value[n];
     }
 }

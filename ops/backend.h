@@ -183,7 +183,8 @@ struct backend_table {
     // The backend's own way from rank to rank (ops/transport.h); both slots may be NULL: it has none.
     // identify never fails but for a lost device, and says why where it cannot. open is collective.
     // Errors: PEER, NO_MEMORY.
-    enum status (*transport_identify)(struct backend *backend, struct transport_id *id);
+    enum status (*transport_identify)(struct backend *backend, int32_t rank, int32_t ranks,
+                                      struct transport_id *id);
     enum status (*transport_open)(struct backend *backend,
                                   const struct transport_settings *settings,
                                   struct transport **opened);

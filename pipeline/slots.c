@@ -20,6 +20,12 @@
 // Of idle states a call: a step that comes meanwhile waits for them.
 #define IDLE_BYTES_MOST ((size_t)64 * 1024 * 1024)
 
+// A slot that nobody needs but what is queued up to a step.
+struct resting {
+    char *state;
+    uint64_t step;
+};
+
 struct slots {
     struct backend *backend; // borrowed
     struct slots_settings settings;
@@ -29,6 +35,11 @@ struct slots {
     char **made;   // [made_count] all device slots there are
     char **unused; // [unused_count] those that hold nothing
     size_t made_count, made_room, unused_count, unused_room;
+    struct resting *resting; // [resting_count] the oldest first
+    size_t resting_count, resting_room;
+    uint64_t queued, reached; // steps
+    char **spare;             // [spare_count] pinned host memory that holds nothing
+    size_t spare_count, spare_room;
     struct slot_table table;
     int64_t spills, loads, idle;
 };
@@ -57,9 +68,11 @@ enum status slots_open(struct backend *backend, const struct slots_settings *set
 }
 
 static enum status staging_open(struct slots *slots) {
-    if (slots->staging == NULL) slots->staging = malloc(slots->settings.slot_bytes);
+    void *memory = NULL;
     if (slots->staging != NULL) return STATUS_OK;
-    return FAIL(NO_MEMORY, "staging memory of %zu bytes", slots->settings.slot_bytes);
+    TRY(slots->backend->table->host_alloc(slots->backend, slots->settings.slot_bytes, &memory));
+    slots->staging = memory;
+    return STATUS_OK;
 }
 
 // A folder of our own, so that jobs that share one never meet.
@@ -137,18 +150,43 @@ static enum status device_write(const struct slots *slots, char *state, const ch
     return table->wait(slots->backend);
 }
 
+// Where copies to the backend need more than the host's plain memory, it is dear to make and kept.
+static enum status host_take(struct slots *slots, char **memory) {
+    const struct backend_table *table = slots->backend->table;
+    void *made = NULL;
+    if (table->host_memory) {
+        made = malloc(slots->settings.slot_bytes);
+    } else if (slots->spare_count > 0) {
+        made = slots->spare[--slots->spare_count];
+    } else {
+        TRY(room_for((void **)&slots->spare, &slots->spare_room,
+                     (size_t)slots->table.tier[IN_HOST].count + 2, sizeof(char *)));
+        TRY(table->host_alloc(slots->backend, slots->settings.slot_bytes, &made));
+    }
+    if (made == NULL) {
+        return FAIL(NO_MEMORY, "spilling a state of %zu bytes: lower --host-slots-bytes",
+                    slots->settings.slot_bytes);
+    }
+    *memory = made;
+    return STATUS_OK;
+}
+
+static void host_give(struct slots *slots, char *memory) {
+    if (memory == NULL) return;
+    if (slots->backend->table->host_memory) {
+        free(memory);
+    } else {
+        slots->spare[slots->spare_count++] = memory;
+    }
+}
+
 // Host memory for one more state, within the budget: of our own, or the oldest's, which goes to a
 // file. NULL: the budget is less than one state.
 static enum status host_room(struct slots *slots, char **memory) {
     const size_t most = slots->settings.host_bytes / slots->settings.slot_bytes;
     struct entry *oldest = slots->table.tier[IN_HOST].oldest;
     if ((size_t)slots->table.tier[IN_HOST].count < most) {
-        *memory = malloc(slots->settings.slot_bytes);
-        if (*memory == NULL) {
-            return FAIL(NO_MEMORY, "spilling a state of %zu bytes: lower --host-slots-bytes",
-                        slots->settings.slot_bytes);
-        }
-        return STATUS_OK;
+        return host_take(slots, memory);
     }
     if (oldest == NULL) {
         *memory = NULL;
@@ -182,7 +220,7 @@ static enum status spill_oldest(struct slots *slots, char **state) {
     memory = NULL; // the entry's now
     slots->spills++;
 out:
-    free(memory);
+    host_give(slots, memory);
     return status;
 }
 
@@ -200,7 +238,7 @@ static enum status file_oldest(struct slots *slots, enum tier tier) {
         slots_free(slots, entry->memory);
         slots->spills++;
     } else {
-        free(entry->memory);
+        host_give(slots, entry->memory);
     }
     entry->memory = NULL;
     slot_table_unlist(&slots->table, entry);
@@ -227,13 +265,35 @@ enum status slots_spill_idle(struct slots *slots, int64_t idle_ms) {
     return STATUS_OK;
 }
 
+void slots_queued(struct slots *slots, uint64_t step) {
+    slots->queued = step;
+}
+
+void slots_reached(struct slots *slots, uint64_t step) {
+    size_t over = 0;
+    if (step > slots->reached) slots->reached = step;
+    while (over < slots->resting_count && slots->resting[over].step <= slots->reached) {
+        slots->unused[slots->unused_count++] = slots->resting[over++].state;
+    }
+    slots->resting_count -= over;
+    if (over > 0) {
+        memmove(slots->resting, slots->resting + over,
+                slots->resting_count * sizeof *slots->resting);
+    }
+}
+
 enum status slots_make(struct slots *slots, char **state) {
     void *memory = NULL;
+    const bool full = slots->made_count >= (size_t)slots->settings.device_slots;
+    if (slots->unused_count == 0 && full && slots->resting_count > 0) {
+        TRY(slots->backend->table->wait(slots->backend));
+        slots_reached(slots, slots->queued);
+    }
     if (slots->unused_count > 0) {
         *state = slots->unused[--slots->unused_count];
         return STATUS_OK;
     }
-    if (slots->made_count >= (size_t)slots->settings.device_slots) {
+    if (full) {
         if (slots->table.tier[ON_DEVICE].oldest != NULL) return spill_oldest(slots, state);
         return FAIL(USAGE, "--slots %" PRId64 " is too few: one step needs more states at once",
                     slots->settings.device_slots);
@@ -242,6 +302,8 @@ enum status slots_make(struct slots *slots, char **state) {
     TRY(room_for((void **)&slots->made, &slots->made_room, slots->made_count + 1, sizeof(char *)));
     TRY(room_for((void **)&slots->unused, &slots->unused_room, slots->made_count + 1,
                  sizeof(char *)));
+    TRY(room_for((void **)&slots->resting, &slots->resting_room, slots->made_count + 1,
+                 sizeof *slots->resting));
     TRY(slots->backend->table->alloc(slots->backend, slots->settings.slot_bytes, &memory));
     slots->made[slots->made_count++] = memory;
     *state = memory;
@@ -249,8 +311,13 @@ enum status slots_make(struct slots *slots, char **state) {
 }
 
 void slots_free(struct slots *slots, char *state) {
-    CHECK(slots->unused_count < slots->made_count);
-    slots->unused[slots->unused_count++] = state;
+    CHECK(slots->unused_count + slots->resting_count < slots->made_count);
+    if (slots->queued > slots->reached) {
+        slots->resting[slots->resting_count++] =
+            (struct resting){.state = state, .step = slots->queued};
+    } else {
+        slots->unused[slots->unused_count++] = state;
+    }
 }
 
 enum status slots_keep(struct slots *slots, uint64_t key, char *state) {
@@ -273,7 +340,7 @@ static enum status take_from_host(struct slots *slots, struct entry *entry, char
         if (status != STATUS_OK) slots_free(slots, *state);
     }
     slot_table_list(&slots->table, entry, IN_HOST);
-    if (status == STATUS_OK) free(entry->memory);
+    if (status == STATUS_OK) host_give(slots, entry->memory);
     return status;
 }
 
@@ -314,7 +381,7 @@ void slots_drop(struct slots *slots, uint64_t key) {
     if (entry->tier == ON_DEVICE) {
         slots_free(slots, entry->memory);
     } else if (entry->tier == IN_HOST) {
-        free(entry->memory);
+        host_give(slots, entry->memory);
     } else {
         file_remove(slots, key);
     }
@@ -378,10 +445,15 @@ void slots_close(struct slots *slots) {
         LOG(WARN, "%s: cannot remove the folder of spilled states: %s", slots->folder,
             strerror(errno));
     }
+    for (size_t i = 0; i < slots->spare_count; i++) {
+        slots->backend->table->host_release(slots->backend, slots->spare[i]);
+    }
     free(slots->made);
     free(slots->unused);
+    free(slots->resting);
+    free(slots->spare);
     slot_table_close(&slots->table);
-    free(slots->staging);
+    slots->backend->table->host_release(slots->backend, slots->staging);
     free(slots->folder);
     free(slots->parent);
     free(slots);

@@ -24,10 +24,15 @@ enum status slots_take(struct slots *slots, uint64_t key, char **state);
 enum status slots_make(struct slots *slots, char **state);
 // A made or taken slot becomes the state of `key`, in place of an older one; unpinned.
 enum status slots_keep(struct slots *slots, uint64_t key, char *state);
-// A made or taken slot is not needed any more.
+// A made or taken slot is not needed any more, but by what is queued already.
 void slots_free(struct slots *slots, char *state);
 // The key and its state are forgotten, wherever they lie. Unknown keys are fine.
 void slots_drop(struct slots *slots, uint64_t key);
+
+// The rank has queued the step that is the `step`-th, from 1 on: what is freed from now on rests until
+// the backend's queue has passed it. Nothing queued, and a freed slot can be used at once.
+void slots_queued(struct slots *slots, uint64_t step);
+void slots_reached(struct slots *slots, uint64_t step);
 
 // States in memory that nobody has used for idle_ms go to files, the longest unused first; a bounded
 // number of bytes a call, but one state at least, so call it again and again. Their slots are free

@@ -29,7 +29,7 @@ static enum status gather_ids(struct link *link, struct backend *backend, int32_
                               struct transport_id *ids) {
     struct transport_id mine;
     memset(&mine, 0, sizeof mine);
-    TRY(backend->table->transport_identify(backend, &mine));
+    TRY(backend->table->transport_identify(backend, link->rank, link->ranks, &mine));
     return link->table->gather(link, &mine, sizeof mine, ids, timeout_ms);
 }
 

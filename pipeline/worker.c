@@ -1,198 +1,35 @@
-// One step, in order:
+// One step is queued while the one before it runs, so that a device is never without work:
 //
-//   1. drop the states nobody needs any more
-//   2. post every receive (the line's from the left, the moves'), queue the moves' sends
-//   3. run the model; its boundary orders the queue behind what arrives, layer by layer, and
-//      sends what leaves
-//   4. wait for the queue; finish this step's receives and the *previous* step's sends, so that
-//      a slow right neighbour costs nothing until it is a whole step behind
-//   5. keep the new states under their keys, answer the leader
+//   queue a step
+//     1. wait for the sends of the last but one: a slow right neighbour costs nothing until it is
+//        that far behind
+//     2. drop the states nobody needs any more
+//     3. post every receive (the line's from the left, the moves'), queue the moves' sends
+//     4. queue the model; its boundary orders the queue behind what arrives, layer by layer, and
+//        sends what leaves
+//     5. mark the place in the queue; keep the new states under their keys
+//   when the queue has come to the mark
+//     6. finish the step's receives, answer the leader
 //
+// A backend that runs at once has reached its mark when the step is queued, so there the steps follow
+// each other. Slots are used again when the queue has passed all that uses them (pipeline/slots.h).
 // After a failure the same waits release everything, at once, since the communication has failed.
-//
-// A span never reads and writes the same slot: the state it starts from leaves the store, the one
-// it ends with is a new slot. So a send may go on while the next step runs.
 
 #include "pipeline/worker.h"
 
 #include "ops/base/check.h"
 #include "ops/base/clock.h"
 #include "ops/base/room.h"
-#include "pipeline/step.h"
+#include "pipeline/worker_inner.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define TURN_MS 1000
+#define NAP_NS  100000 // from look to look at a queue under way, whose steps take milliseconds
 
-// Sends under way out of slots that are free once they are done.
-struct sends {
-    struct transfer **transfers;
-    size_t count, room;
-    char **slots;
-    size_t slot_count, slot_room;
-};
-
-struct incoming { // a state on its way to us
-    uint64_t key;
-    char *slot;
-    struct transfer **transfers; // [layers * STATE_PARTS]; a move uses a layer's first
-};
-
-struct worker {
-    struct boundary boundary; // first: the model gives it back to us
-    const struct worker_settings *settings;
-    struct comm *comm;
-    struct transport *transport;
-    struct backend *backend;
-    struct model *model;
-    const struct model_info *info;
-    struct slots *slots;
-
-    struct step step;
-    char *line_out; // the slot of the state that goes right in this step, or NULL
-    struct incoming *incoming;
-    size_t incoming_count, incoming_room;
-    struct sends sends[2]; // of this step and of the one before
-    struct model_span *spans;
-    size_t spans_room;
-    char **taken; // slots that spans of this step start from
-    size_t taken_count, taken_room;
-    int32_t *target;
-    size_t target_room;
-    int64_t next_idle_ms; // when states are looked through for idle ones
-};
-
-// What a transfer is, equal on both sides: which step, layer and part.
-static uint32_t tag_of(const struct worker *w, int32_t layer, enum state_part part) {
-    const uint64_t turn = w->step.number % 64;
-    return (uint32_t)((turn * (uint64_t)w->info->layers + (uint64_t)layer) * STATE_PARTS + part);
-}
-
-static size_t part_offset(const struct worker *w, int32_t layer, enum state_part part) {
-    return (size_t)layer * w->info->layer_bytes + (part == STATE_CONV ? w->info->ssm_bytes : 0);
-}
-
-static size_t part_bytes(const struct worker *w, enum state_part part) {
-    return part == STATE_CONV ? w->info->layer_bytes - w->info->ssm_bytes : w->info->ssm_bytes;
-}
-
-static struct sends *sends_now(struct worker *w) {
-    return &w->sends[w->step.number % 2];
-}
-
-static enum status queue_send(struct worker *w, enum channel channel, int32_t peer, uint32_t tag,
-                              const char *data, size_t bytes) {
-    struct sends *sends = sends_now(w);
-    if (bytes == 0) return STATUS_OK;
-    TRY(room_for((void **)&sends->transfers, &sends->room, sends->count + 1,
-                 sizeof *sends->transfers));
-    TRY(w->transport->table->send(w->transport, channel, peer, tag, data, bytes,
-                                  &sends->transfers[sends->count]));
-    sends->count++;
-    return STATUS_OK;
-}
-
-// The slot is free for others once the sends queued so far in this step are done.
-static enum status free_after_sends(struct worker *w, char *slot) {
-    struct sends *sends = sends_now(w);
-    TRY(room_for((void **)&sends->slots, &sends->slot_room, sends->slot_count + 1,
-                 sizeof *sends->slots));
-    sends->slots[sends->slot_count++] = slot;
-    return STATUS_OK;
-}
-
-static enum status finish_sends(struct worker *w, struct sends *sends) {
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < sends->count; i++) {
-        const enum status finished =
-            w->transport->table->finish(w->transport, &sends->transfers[i]);
-        if (status == STATUS_OK) status = finished;
-    }
-    for (size_t i = 0; i < sends->slot_count; i++) {
-        slots_free(w->slots, sends->slots[i]);
-    }
-    sends->count = 0;
-    sends->slot_count = 0;
-    return status;
-}
-
-// Post all receives of one state at once: nothing of it depends on what we compute.
-static enum status post_incoming(struct worker *w, enum channel channel, int32_t peer, uint64_t key,
-                                 bool whole_layers) {
-    const size_t most = (size_t)w->info->layers * STATE_PARTS;
-    TRY(room_for((void **)&w->incoming, &w->incoming_room, w->incoming_count + 1,
-                 sizeof *w->incoming));
-    struct incoming *in = &w->incoming[w->incoming_count];
-    *in = (struct incoming){.key = key};
-    in->transfers = calloc(most, sizeof(struct transfer *));
-    if (in->transfers == NULL) return FAIL(NO_MEMORY, "%zu transfers", most);
-    w->incoming_count++;
-    TRY(slots_make(w->slots, &in->slot));
-    for (int32_t layer = 0; layer < w->info->layers; layer++) {
-        for (enum state_part part = 0; part < STATE_PARTS; part++) {
-            size_t offset = part_offset(w, layer, part);
-            size_t bytes = part_bytes(w, part);
-            if (whole_layers) {
-                if (part != STATE_CONV) continue;
-                offset = (size_t)layer * w->info->layer_bytes;
-                bytes = w->info->layer_bytes;
-            }
-            if (bytes == 0) continue;
-            TRY(w->transport->table->receive(w->transport, channel, peer, tag_of(w, layer, part),
-                                             in->slot + offset, bytes,
-                                             &in->transfers[layer * STATE_PARTS + (int32_t)part]));
-        }
-    }
-    return STATUS_OK;
-}
-
-// Queue the sends of a whole state, layer by layer.
-static enum status queue_move(struct worker *w, const struct step_move *move) {
-    char *slot = NULL;
-    TRY(slots_take(w->slots, move->key, &slot));
-    for (int32_t layer = 0; layer < w->info->layers; layer++) {
-        TRY(queue_send(w, CHANNEL_MOVES, move->peer, tag_of(w, layer, STATE_CONV),
-                       slot + (size_t)layer * w->info->layer_bytes, w->info->layer_bytes));
-    }
-    return free_after_sends(w, slot);
-}
-
-static enum status arrive(struct boundary *boundary, int32_t layer, enum state_part part) {
-    struct worker *w = (struct worker *)boundary;
-    for (size_t i = 0; i < w->incoming_count; i++) {
-        struct transfer *transfer = w->incoming[i].transfers[layer * STATE_PARTS + (int32_t)part];
-        if (transfer == NULL) continue;
-        TRY(w->transport->table->order(w->transport, transfer));
-    }
-    return STATUS_OK;
-}
-
-static enum status leave(struct boundary *boundary, int32_t layer, enum state_part part) {
-    struct worker *w = (struct worker *)boundary;
-    if (w->line_out == NULL) return STATUS_OK;
-    return queue_send(w, CHANNEL_LINE, w->settings->rank + 1, tag_of(w, layer, part),
-                      w->line_out + part_offset(w, layer, part), part_bytes(w, part));
-}
-
-static enum status finish_incoming(struct worker *w) {
-    const int32_t transfers = w->info->layers * STATE_PARTS;
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < w->incoming_count; i++) {
-        for (int32_t t = 0; t < transfers; t++) {
-            if (w->incoming[i].transfers[t] == NULL) continue;
-            const enum status finished =
-                w->transport->table->finish(w->transport, &w->incoming[i].transfers[t]);
-            if (status == STATUS_OK) status = finished;
-        }
-        free(w->incoming[i].transfers);
-        if (w->incoming[i].slot != NULL) slots_free(w->slots, w->incoming[i].slot);
-    }
-    w->incoming_count = 0;
-    return status;
-}
-
-static enum status check_step(const struct worker *w) {
-    const struct step *step = &w->step;
+static enum status check_step(const struct worker *w, const struct step *step) {
     const int32_t rank = w->settings->rank;
     const int32_t ranks = w->settings->ranks;
     for (int64_t i = 0; i < step->move_count; i++) {
@@ -211,108 +48,126 @@ static enum status check_step(const struct worker *w) {
     return STATUS_OK;
 }
 
-static enum status find_incoming(const struct worker *w, uint64_t key, const char **state) {
-    for (size_t i = 0; i < w->incoming_count; i++) {
-        if (w->incoming[i].key == key) {
-            *state = w->incoming[i].slot;
-            return STATUS_OK;
-        }
-    }
-    return FAIL(PEER, "step %llu has a span whose state nobody sends",
-                (unsigned long long)w->step.number);
+static enum status nll_room(struct worker *w, struct flight *flight) {
+    const struct backend_table *table = w->backend->table;
+    void *memory = NULL;
+    if (flight->nll_rows >= flight->step.rows) return STATUS_OK;
+    TRY(table->host_alloc(w->backend, (size_t)flight->step.rows * sizeof(float), &memory));
+    table->host_release(w->backend, flight->nll);
+    flight->nll = memory;
+    flight->nll_rows = flight->step.rows;
+    return STATUS_OK;
 }
 
 // Slots and targets of the step's spans.
-static enum status prepare_spans(struct worker *w) {
-    const struct step *step = &w->step;
+static enum status prepare_spans(struct worker *w, struct flight *flight) {
+    const struct step *step = &flight->step;
     int64_t row = 0;
-    TRY(room_for((void **)&w->spans, &w->spans_room, (size_t)step->span_count, sizeof *w->spans));
-    TRY(room_for((void **)&w->taken, &w->taken_room, (size_t)step->span_count, sizeof *w->taken));
-    TRY(room_for((void **)&w->target, &w->target_room, (size_t)step->rows, sizeof *w->target));
-    w->taken_count = 0;
-    w->line_out = NULL;
+    TRY(nll_room(w, flight));
+    TRY(room_for((void **)&flight->spans, &flight->spans_room, (size_t)step->span_count,
+                 sizeof *flight->spans));
+    TRY(room_for((void **)&flight->taken, &flight->taken_room, (size_t)step->span_count,
+                 sizeof *flight->taken));
+    TRY(room_for((void **)&flight->target, &flight->target_room, (size_t)step->rows,
+                 sizeof *flight->target));
+    flight->taken_count = 0;
+    flight->line_out = NULL;
     for (int64_t i = 0; i < step->span_count; i++) {
         const struct step_span *from = &step->spans[i];
-        struct model_span *span = &w->spans[i];
+        struct model_span *span = &flight->spans[i];
         *span = (struct model_span){.rows = from->count};
         if (from->from == FROM_SLOT) {
             char *slot = NULL;
             TRY(slots_take(w->slots, from->key, &slot));
-            w->taken[w->taken_count++] = slot;
+            flight->taken[flight->taken_count++] = slot;
             span->state_in = slot;
         } else if (from->from != FROM_ZERO) {
-            TRY(find_incoming(w, from->key, &span->state_in));
+            TRY(worker_find_incoming(flight, from->key, &span->state_in));
         }
         if (from->to != TO_NOWHERE) TRY(slots_make(w->slots, &span->state_out));
-        if (from->to == TO_RIGHT) w->line_out = span->state_out;
-        memcpy(w->target + row, step->token + row + 1,
-               (size_t)(from->count - 1) * sizeof *w->target);
-        w->target[row + from->count - 1] = from->lookahead;
+        if (from->to == TO_RIGHT) flight->line_out = span->state_out;
+        memcpy(flight->target + row, step->token + row + 1,
+               (size_t)(from->count - 1) * sizeof *flight->target);
+        flight->target[row + from->count - 1] = from->lookahead;
         row += from->count;
     }
     return STATUS_OK;
 }
 
-static enum status begin_transfers(struct worker *w) {
-    const struct step *step = &w->step;
-    if (step->span_count > 0 && step->spans[0].from == FROM_LEFT) {
-        TRY(post_incoming(w, CHANNEL_LINE, w->settings->rank - 1, step->spans[0].key, false));
+// Once the step is queued: what it starts from is free when it is done, what it ends with is there for
+// the next.
+static enum status keep_states(struct worker *w, struct flight *flight) {
+    const struct step *step = &flight->step;
+    for (size_t i = 0; i < flight->taken_count; i++) {
+        slots_free(w->slots, flight->taken[i]);
     }
-    for (int64_t i = 0; i < step->move_count; i++) {
-        const struct step_move *move = &step->moves[i];
-        if (move->out) {
-            TRY(queue_move(w, move));
-        } else {
-            TRY(post_incoming(w, CHANNEL_MOVES, move->peer, move->key, true));
-        }
-    }
-    return STATUS_OK;
-}
-
-static enum status keep_states(struct worker *w) {
-    const struct step *step = &w->step;
-    for (size_t i = 0; i < w->taken_count; i++) {
-        slots_free(w->slots, w->taken[i]);
+    for (size_t i = 0; i < flight->incoming_count; i++) {
+        slots_free(w->slots, flight->incoming[i].slot);
     }
     for (int64_t i = 0; i < step->span_count; i++) {
         if (step->spans[i].to == TO_SLOT) {
-            TRY(slots_keep(w->slots, step->spans[i].key, w->spans[i].state_out));
+            TRY(slots_keep(w->slots, step->spans[i].key, flight->spans[i].state_out));
         }
     }
-    if (w->line_out != NULL) TRY(free_after_sends(w, w->line_out));
+    if (flight->line_out != NULL) TRY(worker_free_after_sends(flight, flight->line_out));
     return STATUS_OK;
 }
 
-static enum status run_step(struct worker *w, float *nll) {
-    const struct step *step = &w->step;
-    TRY(check_step(w));
+static enum status queue_step(struct worker *w, struct flight *flight) {
+    const struct step *step = &flight->step;
+    TRY(check_step(w, step));
     for (int64_t i = 0; i < step->drop_count; i++) {
         slots_drop(w->slots, step->drops[i]);
     }
-    TRY(begin_transfers(w));
-    TRY(prepare_spans(w));
+    w->queueing = flight;
+    TRY(worker_begin_transfers(w, flight));
+    TRY(prepare_spans(w, flight));
     if (step->rows > 0) {
         const struct model_step run = {.rows = step->rows,
                                        .token = step->token,
-                                       .target = w->target,
-                                       .spans = w->spans,
+                                       .target = flight->target,
+                                       .spans = flight->spans,
                                        .span_count = step->span_count,
                                        .boundary = &w->boundary,
-                                       .nll = nll};
+                                       .nll = flight->nll};
         TRY(model_run(w->model, &run));
     }
-    TRY(w->backend->table->wait(w->backend));
-    TRY(w->transport->table->health(w->transport)); // or what was computed is void
-    TRY(finish_incoming(w));
-    TRY(keep_states(w));
-    return finish_sends(w, &w->sends[(step->number + 1) % 2]);
+    TRY(w->backend->table->mark(w->backend, (int32_t)(w->queued % WORKER_FLIGHTS)));
+    w->queued++;
+    slots_queued(w->slots, w->queued);
+    return keep_states(w, flight);
 }
 
-// Nothing more will come or be taken: said to all, so no wait is a long one. Then nothing queued
-// uses this step any more.
-static void give_up(struct worker *w, enum status status) {
-    comm_fail(w->comm, status_exit_code(status));
-    (void)!w->backend->table->wait(w->backend);
+static enum status answer_leader(struct worker *w, const struct flight *flight) {
+    struct message answer = {.kind = MESSAGE_RESULT};
+    float *nll = NULL;
+    TRY(step_result_make(flight->step.number, flight->step.rows, &answer, &nll));
+    if (flight->step.rows > 0) memcpy(nll, flight->nll, (size_t)flight->step.rows * sizeof *nll);
+    answer.peer = w->settings->leader;
+    return comm_send(w->comm, &answer); // which owns it, also on failure
+}
+
+// The oldest step under way, if the queue has passed it.
+static enum status finish_step(struct worker *w, bool *finished) {
+    struct flight *flight = &w->flights[w->done % WORKER_FLIGHTS];
+    const struct backend_table *table = w->backend->table;
+    *finished = false;
+    TRY(table->reached(w->backend, (int32_t)(w->done % WORKER_FLIGHTS), finished));
+    if (!*finished) return comm_health(w->comm);
+    TRY(w->transport->table->health(w->transport)); // or what was computed is void
+    TRY(worker_finish_incoming(w, flight));
+    w->done++;
+    slots_reached(w->slots, w->done);
+    const int64_t now_ns = clock_ns();
+    const int64_t begin_ns = flight->came_ns > w->done_ns ? flight->came_ns : w->done_ns;
+    w->counts->compute_ns += now_ns - begin_ns;
+    w->counts->steps++;
+    w->counts->rows += flight->step.rows;
+    w->done_ns = now_ns;
+    TRY(answer_leader(w, flight));
+    free(flight->message.data);
+    flight->message.data = NULL;
+    return STATUS_OK;
 }
 
 // A step waits for at most so long, then idle states are seen to.
@@ -333,50 +188,64 @@ static enum status spill_idle(struct worker *w) {
     return STATUS_OK;
 }
 
-static enum status next_step(struct worker *w, struct message *message) {
-    enum status status = STATUS_AGAIN;
-    while (status == STATUS_AGAIN) {
-        TRY(spill_idle(w));
-        status = comm_next(w->comm, MESSAGE_STEP, turn_ms(w), message);
-    }
-    return status;
+// *came: there was one. Waits for it if nothing is under way.
+static enum status take_step(struct worker *w, bool *came) {
+    struct flight *flight = &w->flights[w->queued % WORKER_FLIGHTS];
+    const bool idle = w->queued == w->done;
+    struct message message = {.kind = MESSAGE_STEP};
+    *came = false;
+    TRY(spill_idle(w));
+    const enum status status = comm_next(w->comm, MESSAGE_STEP, idle ? turn_ms(w) : 0, &message);
+    if (status == STATUS_AGAIN) return STATUS_OK;
+    TRY(status);
+    *came = true;
+    flight->message = message;
+    flight->came_ns = clock_ns();
+    TRY(step_read(&flight->message, &flight->step));
+    w->stop = flight->step.stop;
+    if (w->stop) return STATUS_OK;
+    // between steps: before the first one the leader may still be opening its source
+    if (idle && w->counts->steps > 0) w->counts->wait_ns += flight->came_ns - w->done_ns;
+    if (!idle) w->counts->ahead++;
+    TRY(worker_finish_sends(w, flight));
+    return queue_step(w, flight);
 }
 
-static enum status take_step(struct worker *w, struct worker_counts *counts, bool *stop) {
-    struct message message = {.kind = MESSAGE_STEP};
-    struct message answer = {.kind = MESSAGE_RESULT};
-    float *nll = NULL;
-    enum status status = STATUS_OK;
-    int64_t came_ns = 0;
-    const int64_t begin_ns = clock_ns();
-    TRY_OUT(status, next_step(w, &message));
-    came_ns = clock_ns();
+static enum status turn(struct worker *w) {
+    bool moved = false;
+    if (w->queued > w->done) TRY(finish_step(w, &moved));
+    if (moved) return STATUS_OK;
+    if (!w->stop && w->queued - w->done < WORKER_FLIGHTS) TRY(take_step(w, &moved));
+    if (!moved && w->queued > w->done) nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    return STATUS_OK;
+}
 
-    TRY_OUT(status, step_read(&message, &w->step));
-    *stop = w->step.stop;
-    if (*stop) goto out;
-    // between steps: before the first one the leader may still be opening its source
-    if (counts->steps > 0) counts->wait_ns += came_ns - begin_ns;
-    TRY_OUT(status, step_result_make(w->step.number, w->step.rows, &answer, &nll));
-    TRY_OUT(status, run_step(w, nll));
-    counts->steps++;
-    counts->rows += w->step.rows;
-    counts->compute_ns += clock_ns() - came_ns;
-    answer.peer = w->settings->leader;
-    TRY_OUT(status, comm_send(w->comm, &answer));
-out:
-    if (status != STATUS_OK) give_up(w, status);
-    free(message.data);
-    free(answer.data); // NULL once it is comm's
-    return status;
+// Nothing more will come or be taken: said to all, so no wait is a long one. Then nothing queued
+// uses a step any more.
+static void give_up(struct worker *w, enum status status) {
+    comm_fail(w->comm, status_exit_code(status));
+    (void)!w->backend->table->wait(w->backend);
+}
+
+static void free_flight(struct worker *w, struct flight *flight) {
+    free(flight->message.data);
+    free(flight->incoming);
+    free(flight->moving);
+    free(flight->sends.transfers);
+    free(flight->sends.slots);
+    free(flight->spans);
+    free(flight->taken);
+    free(flight->target);
+    w->backend->table->host_release(w->backend, flight->nll);
 }
 
 enum status worker_run(const struct worker_settings *settings, struct comm *comm,
                        struct transport *transport, struct backend *backend, struct model *model,
                        struct slots *slots, struct worker_counts *counts) {
     struct worker w = {
-        .boundary = {.arrive = arrive, .leave = leave},
+        .boundary = {.arrive = worker_arrive, .leave = worker_leave},
         .settings = settings,
+        .counts = counts,
         .comm = comm,
         .transport = transport,
         .backend = backend,
@@ -385,23 +254,18 @@ enum status worker_run(const struct worker_settings *settings, struct comm *comm
         .slots = slots
     };
     enum status status = STATUS_OK;
-    bool stop = false;
     *counts = (struct worker_counts){0};
-    while (status == STATUS_OK && !stop) {
-        status = take_step(&w, counts, &stop);
+    while (status == STATUS_OK && !(w.stop && w.queued == w.done)) {
+        status = turn(&w);
     }
-    for (int i = 0; i < 2; i++) {
-        const enum status finished = finish_sends(&w, &w.sends[i]);
+    if (status != STATUS_OK) give_up(&w, status);
+    for (int i = 0; i < WORKER_FLIGHTS; i++) {
+        const enum status finished = worker_finish_sends(&w, &w.flights[i]);
         if (status == STATUS_OK) status = finished;
     }
-    (void)!finish_incoming(&w);
-    free(w.incoming);
-    for (int i = 0; i < 2; i++) {
-        free(w.sends[i].transfers);
-        free(w.sends[i].slots);
+    for (int i = 0; i < WORKER_FLIGHTS; i++) {
+        (void)!worker_finish_incoming(&w, &w.flights[i]);
+        free_flight(&w, &w.flights[i]);
     }
-    free(w.spans);
-    free(w.taken);
-    free(w.target);
     return status;
 }

@@ -14,6 +14,7 @@ struct worker_settings {
 
 struct worker_counts {
     int64_t steps, rows;
+    int64_t ahead;      // steps that were queued while another was under way
     int64_t compute_ns; // with states and work there
     int64_t wait_ns;    // from one step to the next
 };

@@ -209,6 +209,7 @@ struct trial {
     int64_t step_tokens;
     int32_t backend_delay_us;
     bool device; // states lie in memory that the host must not touch
+    bool ahead;  // steps must have been queued while others ran
     bool tight;  // states do not fit in slots and host memory
     int32_t documents, open_most;
     int64_t length_most, record_most;
@@ -385,6 +386,7 @@ static inline struct leader_counts expect_exact(const struct trial *trial) {
         assert_int_equal(runs[r].exit_code, 0);
         const struct worker_counts *worker = &runs[r].counts.worker;
         assert_true(worker->compute_ns + worker->wait_ns <= runs[0].counts.leader.run_ns);
+        if (trial->ahead) assert_true(worker->ahead > worker->steps / 4);
         const struct slots_counts *slots = &runs[r].counts.slots;
         assert_int_equal(slots->device + slots->host + slots->file, 0); // nobody needs any now
     }

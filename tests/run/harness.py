@@ -88,17 +88,21 @@ def random_tokens(seed, count, vocabulary):
     return [draw.randrange(vocabulary) for _ in range(count)]
 
 
-MEAN_ERROR = {"tf32": 1e-3, "f16": 1e-3, "bf16": 4.5e-3}  # nats a token, where products are rounded
+# Nats a token in the mean, where the inputs of products are rounded: of a trained model, and of random
+# ones, whose NLLs are ten times as large. Rounding the weights alone costs the latter 0.015 in bf16 and
+# 0.002 in tf32; twice that is allowed for weights and rows.
+MEAN_ERROR = {"trained": {"tf32": 1e-3, "f16": 1e-3, "bf16": 4.5e-3},
+              "random": {"tf32": 4e-3, "f16": 4e-3, "bf16": 3e-2}}
 
 
-def within_golden(nlls, golden, dtype=DTYPE):
+def within_golden(nlls, golden, model="trained", dtype=DTYPE):
     """The published tolerance: in f32 1e-4 absolute, relative 1e-5 where the NLL is above 10."""
     assert len(nlls) == len(golden), (len(nlls), len(golden))
     worst = 0.0
-    if dtype in MEAN_ERROR:
+    if dtype in MEAN_ERROR[model]:
         errors = [abs(got - want) for got, want in zip(nlls, golden)]
         mean = sum(errors) / len(errors)
-        assert mean <= MEAN_ERROR[dtype], (dtype, mean)
+        assert mean <= MEAN_ERROR[model][dtype], (dtype, mean)
         return max(errors)
     for got, want in zip(nlls, golden):
         allowed = 1e-4 if want <= 10 else max(1e-4, 1e-5 * want)

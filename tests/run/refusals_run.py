@@ -132,6 +132,11 @@ class Options(FailureTest):
         self.assert_said(longscan("run", "-n", "4", "score", "--group-size", "3", "--model", self.model,
                                   "--input", self.input, expect=2), "--group-size 3", "-n 4")
 
+    def test_formats_that_a_cpu_has_not(self):
+        for dtype in ("tf32", "bf16", "f16"):
+            self.refused(2, ["--dtype", dtype, "--backend cuda"], "--input", self.input, "--backend", "cpu", "--dtype",
+                         dtype)
+
     def test_an_option_that_is_given_twice(self):
         for needles, *arguments in ((["--input", "@list", "glob"], "--input", self.input), (["--threads"], "--threads",
                                     "1", "--threads", "2"), (["--follow: --until"], "--until", "end", "--follow"),
