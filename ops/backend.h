@@ -207,8 +207,17 @@ struct backend {
 };
 
 // Backend memory for rows * columns elements of `element` bytes, zeroed. Errors: NO_MEMORY, PEER.
-enum status backend_room(struct backend *backend, int64_t rows, int64_t columns, size_t element,
-                         void **memory);
+static inline enum status backend_room(struct backend *backend, int64_t rows, int64_t columns,
+                                       size_t element, void **memory) {
+    int64_t count;
+    size_t bytes;
+    if (__builtin_mul_overflow(rows, columns, &count) ||
+        __builtin_mul_overflow((size_t)count, element, &bytes)) {
+        return FAIL(NO_MEMORY, "a buffer of %lld rows of %lld elements: fewer --step-tokens fit",
+                    (long long)rows, (long long)columns);
+    }
+    return backend->table->alloc(backend, bytes, memory);
+}
 
 // The unit of cuts, hand-over and snapshots, a constant of the format on every backend.
 #define CHUNK_TOKENS 1024

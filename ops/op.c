@@ -2,18 +2,6 @@
 
 #include "ops/base/check.h"
 
-enum status backend_room(struct backend *backend, int64_t rows, int64_t columns, size_t element,
-                         void **memory) {
-    int64_t count;
-    size_t bytes;
-    if (__builtin_mul_overflow(rows, columns, &count) ||
-        __builtin_mul_overflow((size_t)count, element, &bytes)) {
-        return FAIL(NO_MEMORY, "a buffer of %lld rows of %lld elements: fewer --step-tokens fit",
-                    (long long)rows, (long long)columns);
-    }
-    return backend->table->alloc(backend, bytes, memory);
-}
-
 static void check_matrix(const struct matrix *matrix, int64_t rows, int64_t columns) {
     CHECK(matrix->data != NULL);
     CHECK(matrix->rows == rows && rows >= 0);
