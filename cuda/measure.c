@@ -33,13 +33,12 @@ static enum status make_room(struct cuda_times **marks, int64_t index) {
 }
 
 enum status cuda_mark_time(struct backend *backend, int64_t index) {
-    struct cuda_times **marks = &cuda_backend_of(backend)->times;
-    const cudaStream_t stream =
-        cuda_backend_stream(backend); // before the event is made: its device
-    TRY(make_room(marks, index));
-    cudaEvent_t *event = &(*marks)->event[index];
+    struct cuda_times **times = &cuda_backend_of(backend)->times;
+    TRY(cuda_use_device(backend));
+    TRY(make_room(times, index));
+    cudaEvent_t *event = &(*times)->event[index];
     if (*event == NULL) CUDA_TRY(cudaEventCreate(event));
-    CUDA_TRY(cudaEventRecord(*event, stream));
+    CUDA_TRY(cudaEventRecord(*event, cuda_backend_stream(backend)));
     return STATUS_OK;
 }
 
@@ -100,7 +99,7 @@ static enum status measure_copy(struct backend *backend, struct ceilings *ceilin
 }
 
 // Numbers in [-1, 1) with random digits: zeros would leave the chip cooler and faster than any model
-// does. .
+// does.
 static void draw(char *values, enum plugin_dtype dtype) {
     uint64_t seed = 88172645463325252U;
     for (int64_t i = 0; i < (int64_t)SIDE * SIDE; i++) {
@@ -162,6 +161,7 @@ out:
 
 enum status cuda_ceilings(struct backend *backend, struct ceilings *ceilings) {
     *ceilings = (struct ceilings){0};
+    TRY(cuda_use_device(backend));
     TRY(measure_copy(backend, ceilings));
     return measure_product(backend, ceilings);
 }

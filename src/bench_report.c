@@ -1,5 +1,6 @@
 // What bench says: one section a line of JSON, or one table for people.
 
+#include "pipeline/json_put.h"
 #include "src/bench.h"
 #include "src/measure_out.h"
 
@@ -79,15 +80,15 @@ static int64_t simulated_tokens(const struct saying *saying) {
 
 // ---- JSON
 
-static void json_machine(const struct saying *saying) {
+static void json_machine(const struct saying *saying, const char *name, int name_bytes) {
     const struct bench_results *r = saying->results;
     fprintf(saying->out,
-            "{\"kind\":\"setting\",\"model\":\"%s\",\"parameters\":%" PRId64
+            "{\"kind\":\"setting\",\"model\":%.*s,\"parameters\":%" PRId64
             ",\"random_weights\":%s,\"numerics\":\"%s\",\"dtype\":\"%s\",\"step_tokens\":%" PRId64
             ",\"windows\":%" PRId64 ",\"ranks\":%d,\"repeat\":%" PRId64 ",\"seed\":%" PRId64 "}\n",
-            r->model.name, r->model.parameters, saying->settings->shape != NULL ? "true" : "false",
-            r->numerics, r->dtype, r->step_tokens, r->windows, r->ranks, saying->settings->repeat,
-            saying->settings->seed);
+            name_bytes, name, r->model.parameters,
+            saying->settings->shape != NULL ? "true" : "false", r->numerics, r->dtype,
+            r->step_tokens, r->windows, r->ranks, saying->settings->repeat, saying->settings->seed);
     fprintf(saying->out,
             "{\"kind\":\"ceilings\",\"copy_bytes_per_second\":%.6g,\"copy\":\"%s\","
             "\"product_flops_per_second\":%.6g,\"product\":\"%s\"}\n",
@@ -163,9 +164,13 @@ static void json_scaling(const struct saying *saying) {
     }
 }
 
-static void say_json(const struct saying *saying) {
+static enum status say_json(const struct saying *saying) {
     const struct bench_results *r = saying->results;
-    json_machine(saying);
+    struct bytes name = {0}; // the folder's, so it may be any text
+    const enum status status = json_put_string(&name, "", r->model.name, strlen(r->model.name));
+    if (status == STATUS_OK) json_machine(saying, name.data, (int)name.count);
+    bytes_free(&name);
+    TRY(status);
     json_steps(saying, "one", &r->one);
     json_steps(saying, "short", &r->packed);
     json_stages(saying);
@@ -173,6 +178,7 @@ static void say_json(const struct saying *saying) {
     json_job(saying, "short", &r->packed_job);
     json_job(saying, "one", &r->alone_job);
     json_scaling(saying);
+    return STATUS_OK;
 }
 
 // ---- for people
@@ -277,6 +283,7 @@ static void say_table(const struct saying *saying) {
 }
 
 enum status bench_report(const struct settings *settings, const struct bench_results *results) {
+    enum status status = STATUS_OK;
     struct measure_out out;
     struct saying saying = {.settings = settings, .results = results};
     TRY(measure_out_open(settings, &out));
@@ -285,7 +292,8 @@ enum status bench_report(const struct settings *settings, const struct bench_res
     if (out.table) {
         say_table(&saying);
     } else {
-        say_json(&saying);
+        status = say_json(&saying);
     }
-    return measure_out_close(&out, true);
+    const enum status closed = measure_out_close(&out, status == STATUS_OK);
+    return status == STATUS_OK ? closed : status;
 }

@@ -12,7 +12,7 @@
 
 struct material {
     int32_t *token, *target;
-    float *nll;
+    float *nll; // the backend's kind of host memory: others may make a download wait
     struct model_span *span;
     int64_t spans;
     char *slot[2]; // of the long document, in turn
@@ -36,7 +36,7 @@ static void drop(const struct bench *bench, struct material *material) {
     }
     free(material->token);
     free(material->target);
-    free(material->nll);
+    bench->backend->table->host_release(bench->backend, material->nll);
     free(material->span);
 }
 
@@ -47,12 +47,13 @@ static enum status make(const struct bench *bench, bool packed, struct material 
     uint64_t random = (uint64_t)bench->settings->seed;
     *material = (struct material){.token = calloc(rows, sizeof(int32_t)),
                                   .target = calloc(rows, sizeof(int32_t)),
-                                  .nll = calloc(rows, sizeof(float)),
                                   .span = calloc(rows, sizeof(struct model_span))};
-    if (material->token == NULL || material->target == NULL || material->nll == NULL ||
-        material->span == NULL) {
+    void *nll = NULL;
+    if (material->token == NULL || material->target == NULL || material->span == NULL) {
         return FAIL(NO_MEMORY, "a step of %zu tokens", rows);
     }
+    TRY(bench->backend->table->host_alloc(bench->backend, rows * sizeof(float), &nll));
+    material->nll = nll;
     for (size_t i = 0; i < rows; i++) {
         material->token[i] = (int32_t)(bench_draw(&random) % (uint64_t)info->vocab_size);
         material->target[i] = (int32_t)(bench_draw(&random) % (uint64_t)info->vocab_size);

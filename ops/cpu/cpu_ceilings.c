@@ -32,7 +32,8 @@ static int rising(const void *left, const void *right) {
 
 static double median_seconds(int64_t *ns) {
     qsort(ns, RUNS, sizeof *ns, rising);
-    return (double)ns[RUNS / 2] * 1e-9;
+    const int64_t median = ns[RUNS / 2];
+    return (double)median * 1e-9;
 }
 
 static enum status measure_copy(struct cpu_backend *cpu, struct ceilings *ceilings) {

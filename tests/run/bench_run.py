@@ -79,6 +79,12 @@ class Bench(RunTest):
     def test_ranks_as_processes(self):
         self.check_ranks("run", "-n", "2")
 
+    def test_a_folder_with_an_odd_name(self):
+        model = self.folder / 'a "model"\\n'
+        model.symlink_to(MODEL)
+        done = longscan("bench", "--model", model, *LITTLE)
+        self.assertEqual(sections(done.stdout)["setting"][0]["model"], model.name)
+
     def test_a_table_and_a_file(self):
         table = longscan("bench", "--model", MODEL, *LITTLE, "--print", "table", "--simulate", "2",
                          "--hop-us", "20").stdout
