@@ -5,7 +5,6 @@
 #include "cuda/nccl_inner.h"
 #include "ops/base/clock.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -156,7 +155,7 @@ enum status nccl_meet(struct nccl_transport *self, const struct transport_id *id
     if (self->ids == NULL) return FAIL(NO_MEMORY, "nccl: ids of %zu ranks", ranks);
     memcpy(self->ids, ids, ranks * sizeof *ids);
     self->meeting = true;
-    if (pthread_create(&thread, NULL, meet, self) != 0) {
+    if (!nccl_thread(&thread, meet, self)) {
         self->meeting = false;
         free(self->ids);
         return FAIL(UNEXPECTED, "nccl: no thread");
