@@ -60,6 +60,21 @@ class Verify(RunTest):
         self.assertIn(words, done.stderr)
         self.assertEqual(done.stdout, "")
 
+    def test_a_wrong_machine(self):
+        """A plug-in whose products are a thousandth too large: found, said, and exit code 6."""
+        plugin = BUILD / "libwrong_plugin.so"
+        arguments = ("verify", "--model", MODEL, "--backend", "cuda", "--dtype", "f32")
+        environment = {"LONGSCAN_PLUGIN": str(plugin)}
+        done = longscan(*arguments, expect=6, environment=environment)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([check["check"] for check in found[:-1] if not check["passed"]], ["float64"])
+        self.assertFalse(found[-1]["passed"])
+        done = longscan(*arguments, "--print", "table", expect=6, environment=environment)
+        self.assertIn("do not use its scores", done.stdout)
+        output = self.folder / "verdict.jsonl"
+        longscan(*arguments, "--output", output, expect=6, environment=environment)
+        self.assertEqual(json.loads(output.read_text().splitlines()[-1])["passed"], False)
+
     def test_refusals(self):
         self.verify_refuses("--model DIR or --shape")
         self.verify_refuses("cannot open", "--model", self.folder)
