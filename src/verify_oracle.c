@@ -7,8 +7,8 @@
 
 // How many times what a roundoff in the weights does is allowed: a backend rounds each activation
 // some six times besides (root of the sum of squares: 2.6), and the largest of many errors varies.
-#define MEAN_TIMES 4
-#define MOST_TIMES 8
+#define MEAN_TIMES 3
+#define MOST_TIMES 5
 #define MOST_BYTES ((int64_t)4 << 30) // of weights that are copied for that
 
 // Multiplications of a token: every weight of the products once, and the scan.
