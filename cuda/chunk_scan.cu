@@ -89,15 +89,19 @@ __global__ void __launch_bounds__(kTileThreads) chunk_scan_kernel(struct scan_ar
     tile_zero(sums);
     if (!starts_from_zero(a.batch, blockIdx.x)) read_state(a, tile, head, first_p, shared, sums);
     read_tile(a, tile, head, first_p, shared, sums);
+    const int64_t p = first_p + tile_column();
+    const int64_t left = a.shape.head_dim - p;
+    float *y = a.y.data + tile.row * a.y.stride + head * a.shape.head_dim + p;
+    const bool aligned =
+        a.y.stride % 4 == 0 && a.shape.head_dim % 4 == 0 && (uintptr_t)a.y.data % 16 == 0;
     for (int r = 0; r < kTileRows; r++) {
         const int i = tile_row() + r;
+        if (i >= tile.rows) break;
+        const float *x = x_of(a, tile.row + i, head) + p;
         for (int c = 0; c < kTileColumns; c++) {
-            const int64_t p = first_p + tile_column() + c;
-            if (i >= tile.rows || p >= a.shape.head_dim) continue;
-            const float x = x_of(a, tile.row + i, head)[p];
-            a.y.data[(tile.row + i) * a.y.stride + head * a.shape.head_dim + p] =
-                fmaf(a.d[head], x, sums.at[r][c]);
+            if (c < left) sums.at[r][c] = fmaf(a.d[head], x[c], sums.at[r][c]);
         }
+        tile_store(y + i * a.y.stride, sums.at[r], left, aligned);
     }
 }
 

@@ -41,12 +41,11 @@ __global__ void __launch_bounds__(kTileThreads) chunk_state_kernel(struct scan_a
         __syncthreads();
     }
     float *state = head_state(a, blockIdx.x, head);
+    const int64_t p = first_p + tile_column();
     for (int r = 0; r < kTileRows; r++) {
         const int64_t n = first_n + tile_row() + r;
-        for (int c = 0; c < kTileColumns; c++) {
-            const int64_t p = first_p + tile_column() + c;
-            if (n < a.shape.d_state && p < head_dim) state[n * head_dim + p] = sums.at[r][c];
-        }
+        if (n >= a.shape.d_state) break;
+        tile_store(state + n * head_dim + p, sums.at[r], head_dim - p, head_dim % 4 == 0);
     }
 }
 

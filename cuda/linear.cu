@@ -8,6 +8,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kSlab = 8;                 // k at a time
 constexpr int kPitch = PRODUCT_ROWS + 4; // of a slab's rows: keeps 16-byte alignment
+constexpr int kLines = kThreads / kSlab; // rows, or outputs, that the block fetches at a time
 constexpr int kLoads = PRODUCT_ROWS * kSlab / kThreads;
 
 struct product_f32 {
@@ -32,36 +33,59 @@ struct coming {
     float in[kLoads], weight[kLoads];
 };
 
-__device__ __forceinline__ void fetch(const product_f32 &p, int64_t first_k, struct coming &next) {
-    const int64_t k = first_k + threadIdx.x % kSlab;
+// Where a thread's share of the slabs lies: one k of every kLines-th row and output of the block.
+struct share {
+    const float *in, *weight; // of the slab that comes next
+    int64_t in_step, weight_step;
+    int64_t inputs; // from this k on; below 1: none
+    int64_t rows;   // from this row on
+};
+
+__device__ __forceinline__ struct share share_of(const product_f32 &p) {
+    const int k = threadIdx.x % kSlab;
+    const int64_t row = (int64_t)blockIdx.y * PRODUCT_ROWS + threadIdx.x / kSlab;
+    const int64_t output = (int64_t)blockIdx.x * PRODUCT_OUTPUTS + threadIdx.x / kSlab;
+    return {p.in + row * p.in_stride + k,
+            p.weight + output * p.pitch + k,
+            kLines * p.in_stride,
+            kLines * p.pitch,
+            p.inputs - k,
+            p.rows - row};
+}
+
+__device__ __forceinline__ void fetch(struct share &share, struct coming &next) {
 #pragma unroll
     for (int i = 0; i < kLoads; i++) {
-        const int line = threadIdx.x / kSlab + i * (kThreads / kSlab);
-        const int64_t row = (int64_t)blockIdx.y * PRODUCT_ROWS + line;
-        const int64_t output = (int64_t)blockIdx.x * PRODUCT_OUTPUTS + line;
-        next.in[i] = row < p.rows && k < p.inputs ? p.in[row * p.in_stride + k] : 0.0f;
-        next.weight[i] = p.weight[output * p.pitch + k];
+        const bool there = i * kLines < share.rows && share.inputs > 0;
+        next.in[i] = there ? share.in[i * share.in_step] : 0.0f;
+        next.weight[i] = share.weight[i * share.weight_step];
     }
+    share.in += kSlab;
+    share.weight += kSlab;
+    share.inputs -= kSlab;
 }
 
 __device__ __forceinline__ void keep(const struct coming &next, struct slab &slab) {
     const int k = threadIdx.x % kSlab;
 #pragma unroll
     for (int i = 0; i < kLoads; i++) {
-        const int line = threadIdx.x / kSlab + i * (kThreads / kSlab);
+        const int line = threadIdx.x / kSlab + i * kLines;
         slab.in[k][line] = next.in[i];
         slab.weight[k][line] = next.weight[i];
     }
 }
 
-// A thread's 8 x 8 sums: rows and outputs 4 t and 64 + 4 t on, so that a warp's reads of a slab are
-// whole lines.
+// A thread's 8 x 8 sums: rows and outputs 4 g on and 64 + 4 g on, of groups g. A warp has 4 groups of
+// rows by 8 of outputs, so that each of its reads of a slab is one line of shared memory.
 __device__ __forceinline__ int thread_row(int r) {
-    return threadIdx.x / 16 * 4 + r % 4 + r / 4 * 64;
+    const int lane = threadIdx.x % 32;
+    const int group = threadIdx.x / 64 * 4 + lane % 2 + lane / 16 * 2;
+    return group * 4 + r % 4 + r / 4 * 64;
 }
 
 __device__ __forceinline__ int thread_output(int n) {
-    return threadIdx.x % 16 * 4 + n % 4 + n / 4 * 64;
+    const int group = threadIdx.x / 32 % 2 * 8 + threadIdx.x / 2 % 8;
+    return group * 4 + n % 4 + n / 4 * 64;
 }
 
 __device__ __forceinline__ void add_step(const struct slab &slab, int k, float (&sum)[8][8]) {
@@ -137,15 +161,16 @@ __device__ __forceinline__ void write_sums(const product_f32 &p, const float (&s
 // Shared: two slabs of 8 k by 128 rows and 128 outputs, 17 KiB: one is read, the other filled
 __global__ void __launch_bounds__(kThreads, 2) product_f32_kernel(product_f32 p) {
     __shared__ struct slab slabs[2];
+    struct share share = share_of(p);
     struct coming next;
     float sum[8][8] = {};
     int turn = 0;
-    fetch(p, 0, next);
+    fetch(share, next);
     keep(next, slabs[0]);
     __syncthreads();
     for (int64_t k = 0; k < p.inputs; k += kSlab) {
         const bool more = k + kSlab < p.inputs;
-        if (more) fetch(p, k + kSlab, next);
+        if (more) fetch(share, next);
         add_slab(slabs[turn], p.inputs - k, sum);
         if (more) keep(next, slabs[1 - turn]);
         __syncthreads();

@@ -84,7 +84,7 @@ static enum status call_nccl(struct nccl_transport *self, const struct transfer 
 // All transfers from `first` on as one launch. Sends and receives in it do not wait for each other.
 static enum status launch(struct nccl_transport *self, struct lane *lane, struct transfer *first) {
     const struct nccl_api *nccl = self->place.nccl;
-    const bool many = first->next != NULL;
+    bool grouped = false;
     enum status status = STATUS_OK;
     struct launch *launch = NULL;
     TRY(open_gate(self, lane, &launch));
@@ -92,13 +92,19 @@ static enum status launch(struct nccl_transport *self, struct lane *lane, struct
     atomic_store(&self->calling, (int)(lane - self->lane));
     // after a failure the communicators are gone, or about to go
     if (atomic_load(&self->failed)) status = STATUS_PEER;
-    if (status == STATUS_OK && many) status = nccl_check(self, nccl->group_start(), "a group");
+    if (status == STATUS_OK && first->next != NULL) {
+        status = nccl_check(self, nccl->group_start(), "a group");
+        grouped = status == STATUS_OK;
+    }
     for (struct transfer *t = first; t != NULL; t = t->next) {
         if (status == STATUS_OK) status = call_nccl(self, t);
         t->launch = launch;
         launch->holders++;
     }
-    if (status == STATUS_OK && many) status = nccl_check(self, nccl->group_end(), "a group");
+    if (grouped) {
+        const enum status ended = nccl_check(self, nccl->group_end(), "a group");
+        if (status == STATUS_OK) status = ended;
+    }
     atomic_store(&self->calling, LANES);
     pthread_mutex_unlock(&self->calls);
     const enum status closed = close_launch(self, lane, launch);
@@ -261,10 +267,11 @@ static void free_all(struct nccl_transport *self) {
 
 static void nccl_close(struct transport *transport) {
     struct nccl_transport *self = nccl_of(transport);
-    if (self == NULL) return;
+    const struct transport_settings *settings = &self->settings;
     nccl_watch_stop(self);
+    const bool lost = settings->lost != NULL && settings->lost(settings->context);
     // threads of NCCL's that do not come back still use all this
-    if (!nccl_leave(self, atomic_load(&self->failed))) return;
+    if (!nccl_leave(self, lost || atomic_load(&self->failed))) return;
     for (int i = 0; i < LANES; i++) {
         if (self->lane[i].stream != NULL) self->place.streams->stream_close(self->lane[i].stream);
     }

@@ -21,12 +21,15 @@ struct tile_sums {
     float at[kTileRows][kTileColumns];
 };
 
+// A warp has 4 groups of rows by 8 of columns, so that each of its reads of a slab is one line of
+// shared memory.
 static __device__ __forceinline__ int tile_row(void) {
-    return threadIdx.x / 16 * kTileRows;
+    const int lane = threadIdx.x % 32;
+    return (threadIdx.x / 64 * 4 + lane % 2 + lane / 16 * 2) * kTileRows;
 }
 
 static __device__ __forceinline__ int tile_column(void) {
-    return threadIdx.x % 16 * kTileColumns;
+    return (threadIdx.x / 32 % 2 * 8 + threadIdx.x / 2 % 8) * kTileColumns;
 }
 
 static __device__ __forceinline__ void tile_zero(struct tile_sums &sums) {
@@ -102,5 +105,19 @@ static __device__ __forceinline__ void slab_straight(float (&slab)[kSlab][kPitch
     for (int n = 0; n < kFills; n++) {
         const int k = first + kStep * n;
         slab[k][c] = Scaled && k < count ? scale[k] * value[n] : value[n];
+    }
+}
+
+// Writes four numbers that follow each other, of which `left` (or fewer) are there: at once where
+// `aligned` says that every fourth number of such rows begins 16 bytes.
+static __device__ __forceinline__ void tile_store(float *to, const float (&value)[kTileColumns],
+                                                  int64_t left, bool aligned) {
+    if (aligned && left >= kTileColumns) {
+        *(float4 *)to = make_float4(value[0], value[1], value[2], value[3]);
+        return;
+    }
+#pragma unroll
+    for (int c = 0; c < kTileColumns; c++) {
+        if (c < left) to[c] = value[c];
     }
 }

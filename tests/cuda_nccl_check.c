@@ -1,9 +1,10 @@
 // States between GPUs over NCCL, for mpirun with a rank a GPU:
 //
-//   cuda_nccl_check hops                latency of a hop, by size, on an idle and on a busy device
-//   cuda_nccl_check ring STEPS LAYERS   the line and the moves that close it, every state looked at
-//   cuda_nccl_check silent              rank 1 stands still like a machine that lost its power: 142
-//   cuda_nccl_check late                rank 1 lives but sends nothing: 142
+//   cuda_nccl_check hops                 latency of a hop, by size, on an idle and on a busy device
+//   cuda_nccl_check ring STEPS LAYERS    the line and the moves that close it, every state looked at
+//   cuda_nccl_check staged STEPS LAYERS  the same through host memory; the ranks may share a GPU
+//   cuda_nccl_check silent               rank 1 stands still like a machine that lost its power: 142
+//   cuda_nccl_check late                 rank 1 lives but sends nothing: 142
 //
 // Without two devices it says so and leaves with 77.
 
@@ -35,6 +36,7 @@ struct check {
     const struct plugin *plugin;
     struct link *world;
     int32_t device;
+    bool staged;                    // through host memory
     struct backend *backend, *busy; // busy: another queue of the same device, with work in it
     struct comm *comm;
     struct transport *transport;
@@ -75,30 +77,6 @@ static bool peer_lost(void *context) {
     return comm_health(context) != STATUS_OK;
 }
 
-static void open_all(struct check *c) {
-    struct transport_choice choice;
-    const struct comm_settings talking = {.peer_timeout_ms = DEADLINE_MS};
-    const struct plugin_settings settings = {.device = c->device};
-    const int64_t begin_ms = clock_ms();
-    MUST(c->plugin->open(&settings, &c->backend));
-    MUST(c->plugin->open(&settings, &c->busy));
-    MUST(transport_choose(c->world, c->backend, TRANSPORT_DIRECT, 60000, &choice));
-    MUST(comm_open(c->world, &talking, &c->comm));
-    const struct transport_settings direct = {.rank = c->world->rank,
-                                              .ranks = c->world->ranks,
-                                              .ids = choice.ids,
-                                              .peer_timeout_ms = DEADLINE_MS,
-                                              .lost = peer_lost,
-                                              .context = c->comm};
-    MUST(c->backend->table->transport_open(c->backend, &direct, &c->transport));
-    transport_choice_free(&choice);
-    const size_t bytes = (size_t)BUSY_ROWS * BUSY_COLUMNS * sizeof(float);
-    MUST(c->busy->table->alloc(c->busy, bytes, &c->busy_rows));
-    MUST(c->busy->table->alloc(c->busy, BUSY_COLUMNS * sizeof(float), &c->busy_weight));
-    MUST(c->busy->table->wait(c->busy));
-    if (c->world->rank == 0) printf("open: %lld ms\n", (long long)(clock_ms() - begin_ms));
-}
-
 // Kernels of a few tenths of a millisecond that fill the device.
 static void keep_busy(struct check *c, int64_t kernels) {
     const struct matrix rows = {c->busy_rows, BUSY_ROWS, BUSY_COLUMNS, BUSY_COLUMNS};
@@ -108,6 +86,36 @@ static void keep_busy(struct check *c, int64_t kernels) {
     }
 }
 
+static void open_all(struct check *c) {
+    struct transport_choice choice;
+    const struct comm_settings talking = {.peer_timeout_ms = DEADLINE_MS};
+    const struct plugin_settings settings = {.device = c->device};
+    const int64_t begin_ms = clock_ms();
+    MUST(c->plugin->open(&settings, &c->backend));
+    MUST(c->plugin->open(&settings, &c->busy));
+    MUST(transport_choose(c->world, c->backend, c->staged ? TRANSPORT_HOST : TRANSPORT_DIRECT,
+                          60000, &choice));
+    MUST(comm_open(c->world, &talking, &c->comm));
+    const struct transport_settings direct = {.rank = c->world->rank,
+                                              .ranks = c->world->ranks,
+                                              .ids = choice.ids,
+                                              .peer_timeout_ms = DEADLINE_MS,
+                                              .lost = peer_lost,
+                                              .context = c->comm};
+    if (c->staged) {
+        MUST(host_transport_open(c->comm, c->backend, &c->transport));
+    } else {
+        MUST(c->backend->table->transport_open(c->backend, &direct, &c->transport));
+    }
+    transport_choice_free(&choice);
+    const size_t bytes = (size_t)BUSY_ROWS * BUSY_COLUMNS * sizeof(float);
+    MUST(c->busy->table->alloc(c->busy, bytes, &c->busy_rows));
+    MUST(c->busy->table->alloc(c->busy, BUSY_COLUMNS * sizeof(float), &c->busy_weight));
+    keep_busy(c, 10); // a kernel's first launch may wait for the whole device
+    MUST(c->busy->table->wait(c->busy));
+    if (c->world->rank == 0) printf("open: %lld ms\n", (long long)(clock_ms() - begin_ms));
+}
+
 static void hold(void *argument) {
     atomic_int *go = argument;
     while (atomic_load(go) == 0) {
@@ -115,18 +123,21 @@ static void hold(void *argument) {
     }
 }
 
-// There and back `rounds` times, all queued before the first: there over the line, back as a move.
-// Microseconds a hop.
-static double time_hops(struct check *c, char *data, size_t bytes, int32_t rounds, bool busy) {
+struct hop_time {
+    double us;      // a hop
+    double host_us; // of the host, to queue a transfer
+};
+
+// There and back ROUNDS times, all queued before the first: there over the line, back as a move.
+static struct hop_time time_hops(struct check *c, char *data, size_t bytes, bool busy) {
+    enum { ROUNDS = 20 };
     const struct transport_table *t = c->transport->table;
-    struct transfer *sent[64], *received[64];
+    struct transfer *sent[ROUNDS], *received[ROUNDS];
     const int32_t rank = c->world->rank;
-    char nothing = 0, all[16];
     atomic_int go = 0;
-    MUST(c->world->ranks <= 16 && rounds <= 64 ? STATUS_OK : STATUS_USAGE);
-    (void)all;
     MUST(c->backend->table->call(c->backend, hold, &go));
-    for (int32_t i = 0; i < rounds && rank < 2; i++) {
+    const int64_t queue_ns = clock_ns();
+    for (int32_t i = 0; i < ROUNDS; i++) {
         if (rank == 0) {
             MUST(t->send(c->transport, CHANNEL_LINE, 1, 0, data, bytes, &sent[i]));
             MUST(t->receive(c->transport, CHANNEL_MOVES, 1, 0, data, bytes, &received[i]));
@@ -140,53 +151,54 @@ static double time_hops(struct check *c, char *data, size_t bytes, int32_t round
         }
     }
     // both have queued: nothing but the hops is measured
-    struct message message = {.kind = MESSAGE_RESULT, .peer = 1 - rank, .bytes = 1};
-    if (rank < 2) {
-        message.data = calloc(1, 1);
-        MUST(comm_send(c->comm, &message));
-        MUST(comm_next(c->comm, MESSAGE_RESULT, 10000, &message));
-        free(message.data);
-    }
-    (void)nothing;
+    const double host_us = (double)(clock_ns() - queue_ns) / 1e3 / (2.0 * ROUNDS);
+    struct message message = {
+        .kind = MESSAGE_RESULT, .peer = 1 - rank, .bytes = 1, .data = calloc(1, 1)};
+    MUST(comm_send(c->comm, &message));
+    MUST(comm_next(c->comm, MESSAGE_RESULT, 10000, &message));
+    free(message.data);
     if (busy) keep_busy(c, 400);
     if (busy) nanosleep(&(struct timespec){.tv_nsec = 3000000}, NULL);
     const int64_t begin_ns = clock_ns();
     atomic_store(&go, 1);
     MUST(c->backend->table->wait(c->backend));
-    const double us = (double)(clock_ns() - begin_ns) / 1e3 / (2.0 * rounds);
-    for (int32_t i = 0; i < rounds && rank < 2; i++) {
+    const double us = (double)(clock_ns() - begin_ns) / 1e3 / (2.0 * ROUNDS);
+    for (int32_t i = 0; i < ROUNDS; i++) {
         MUST(t->finish(c->transport, &sent[i]));
         MUST(t->finish(c->transport, &received[i]));
     }
     MUST(c->busy->table->wait(c->busy));
-    return us;
+    return (struct hop_time){us, host_us};
 }
 
+// The median of RUNS, then the least and the most.
 static void hops(struct check *c) {
+    enum { RUNS = 5 };
     static const size_t sizes[] = {4096, 27648, 1 << 20, 4 << 20, 48 << 20};
     const char *ctas = getenv("NCCL_MAX_CTAS");
     void *data = NULL;
+    MUST(c->world->ranks == 2 ? STATUS_OK : STATUS_USAGE);
     MUST(c->backend->table->alloc(c->backend, 48 << 20, &data));
     MUST(c->backend->table->wait(c->backend));
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        double us[2][5];
+        struct hop_time got = {0};
+        double us[2][RUNS];
         for (int busy = 0; busy < 2; busy++) {
-            for (int run = 0; run < 5; run++) {
-                const double got = time_hops(c, data, sizes[i], 20, busy == 1);
+            for (int run = 0; run < RUNS; run++) {
                 int at = run;
-                for (; at > 0 && us[busy][at - 1] > got; at--) {
+                got = time_hops(c, data, sizes[i], busy == 1);
+                for (; at > 0 && us[busy][at - 1] > got.us; at--) {
                     us[busy][at] = us[busy][at - 1];
                 }
-                us[busy][at] = got;
+                us[busy][at] = got.us;
             }
         }
-        if (c->world->rank == 0) {
-            printf(
-                "hop ctas %s, %9zu bytes: idle %8.1f us (%.1f to %.1f), %6.1f GB/s; busy %8.1f us "
-                "(%.1f to %.1f)\n",
-                ctas != NULL ? ctas : "default", sizes[i], us[0][2], us[0][0], us[0][4],
-                (double)sizes[i] / us[0][2] / 1e3, us[1][2], us[1][0], us[1][4]);
-        }
+        if (c->world->rank > 0) continue;
+        printf("hop, ctas %s, %9zu bytes: idle %8.1f us (%.1f to %.1f), %6.1f GB/s; busy %8.1f us "
+               "(%.1f to %.1f); host %.1f us\n",
+               ctas != NULL ? ctas : "default", sizes[i], us[0][RUNS / 2], us[0][0],
+               us[0][RUNS - 1], (double)sizes[i] / us[0][RUNS / 2] / 1e3, us[1][RUNS / 2], us[1][0],
+               us[1][RUNS - 1], got.host_us);
     }
     c->backend->table->release(c->backend, data);
 }
@@ -347,8 +359,9 @@ static void ring(struct check *c, const char *mode, int64_t steps, int64_t layer
 static void close_all(struct check *c) {
     const int64_t begin_ms = clock_ms();
     MUST(c->transport->table->health(c->transport));
-    c->transport->table->close(c->transport);
+    if (!c->staged) c->transport->table->close(c->transport);
     comm_close(c->comm, false);
+    if (c->staged) c->transport->table->close(c->transport);
     c->busy->table->close(c->busy);
     c->backend->table->close(c->backend);
     if (c->world->rank == 0) printf("close: %lld ms\n", (long long)(clock_ms() - begin_ms));
@@ -359,14 +372,14 @@ int main(int argc, char **argv) {
     const int64_t steps = argc > 2 ? strtol(argv[2], NULL, 10) : 200;
     const int64_t layers = argc > 3 ? strtol(argv[3], NULL, 10) : 48;
     struct mpi_job *job = NULL;
-    struct check check = {.plugin = load()};
+    struct check check = {.plugin = load(), .staged = strcmp(mode, "staged") == 0};
+    const int32_t devices_least = check.staged ? 1 : 2;
     setvbuf(stdout, NULL, _IOLBF, 0);
     alarm(120);
     if (check.plugin == NULL || check.plugin->abi != PLUGIN_ABI) return 1;
     const int32_t devices = check.plugin->device_count();
-    if (devices < 2 || !mpi_launched()) {
-        printf("skipped: needs mpirun and two devices, there %s %d\n", devices == 1 ? "is" : "are",
-               devices);
+    if (devices < devices_least || !mpi_launched()) {
+        printf("skipped: needs mpirun and %d devices, there are %d\n", devices_least, devices);
         return SKIPPED;
     }
     const enum status status = mpi_job_open(0, NULL, &job);

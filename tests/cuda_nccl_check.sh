@@ -1,5 +1,5 @@
 #!/bin/sh
-# All that cuda_nccl_check knows, on two GPUs of this machine. $1: the program. 77: there are none.
+# All that cuda_nccl_check knows, on two GPUs of this machine; on one what can be seen there. $1: the program. 77: there are none.
 check=$1
 ranks() { # how it must end, then its arguments
     want=$1
@@ -13,6 +13,7 @@ ranks() { # how it must end, then its arguments
     fi
 }
 command -v mpirun >/dev/null || exit 77
+ranks 0 staged 20 48
 ranks 0 ring 200 48
 NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 ranks 0 ring 20 48
 ranks 142 silent 20 48

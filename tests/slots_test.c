@@ -464,11 +464,79 @@ static void what_does_not_fit_is_refused(void **state) {
     slots_close(slots);
 }
 
+// What is freed while steps are queued is not given to others until the queue has passed it.
+static void freed_slots_rest_until_the_queue_has_passed(void **state) {
+    struct slots *slots = slots_of(*state, 3, 1);
+    char *a = NULL, *b = NULL, *c = NULL, *next = NULL;
+    assert_int_equal(slots_make(slots, &a), STATUS_OK);
+    slots_queued(slots, 1);
+    slots_free(slots, a);
+    assert_int_equal(slots_make(slots, &b), STATUS_OK);
+    assert_ptr_not_equal(a, b);
+    slots_queued(slots, 2);
+    slots_free(slots, b);
+    assert_int_equal(slots_make(slots, &c), STATUS_OK);
+    assert_true(c != a && c != b);
+    slots_reached(slots, 1);
+    assert_int_equal(slots_make(slots, &next), STATUS_OK);
+    assert_ptr_equal(next, a);
+    slots_free(slots, next);
+    // none is left: it waits for the queue, and then all that was freed is there
+    assert_int_equal(slots_make(slots, &a), STATUS_OK);
+    assert_int_equal(slots_make(slots, &b), STATUS_OK);
+    assert_true(a != b && a != c && b != c);
+    assert_int_equal(slots_make(slots, &next), STATUS_USAGE);
+    slots_reached(slots, 2);
+    slots_free(slots, a); // nothing is queued, so at once
+    assert_int_equal(slots_make(slots, &next), STATUS_OK);
+    assert_ptr_equal(next, a);
+    slots_close(slots);
+}
+
+static int64_t pinned;
+
+static enum status pin(struct backend *of, size_t bytes, void **memory) {
+    pinned++;
+    return host_backend_alloc(of, bytes, memory);
+}
+
+static void unpin(struct backend *of, void *memory) {
+    if (memory != NULL) pinned--;
+    host_backend_release(of, memory);
+}
+
+// On a device: dear to make, so it is kept, but never more than the budget.
+static void pinned_memory_is_used_again(void **state) {
+    struct backend_table table = host_backend_table;
+    table.host_memory = false;
+    table.host_alloc = pin;
+    table.host_release = unpin;
+    backend.table = &table;
+    struct slots *slots = slots_of(*state, 2, 3);
+    for (uint64_t round = 0; round < 4; round++) {
+        for (uint64_t key = 1; key <= 8; key++) {
+            put(slots, key, key + round);
+        }
+        assert_counts(slots, 2, 3, 3);
+        assert_true(pinned <= 3 + 1); // and one that files pass through
+        for (uint64_t key = 1; key <= 8; key++) {
+            char *found = NULL;
+            assert_int_equal(slots_take(slots, key, &found), STATUS_OK);
+            assert_true(filled(found, key + round));
+            slots_free(slots, found);
+        }
+    }
+    slots_close(slots);
+    assert_int_equal(pinned, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(oldest_goes_down),
+        TEST(freed_slots_rest_until_the_queue_has_passed),
+        TEST(pinned_memory_is_used_again),
         TEST(random_use_loses_nothing),
         TEST(idle_states_go_to_files),
         TEST(idle_states_go_some_at_a_time),

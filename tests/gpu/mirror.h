@@ -16,6 +16,6 @@ enum status mirror_open(const struct plugin *plugin, enum plugin_dtype dtype, in
                         struct backend **opened);
 
 // The backend behind the mirror, for arguments in its own memory.
-struct backend *mirror_inner(struct backend *mirror);
+struct backend *mirror_inner(struct backend *backend);
 
 C_END

@@ -1,0 +1,109 @@
+#pragma once
+// What the roles of a product's kernel (hopper_gemm.cuh) share: the constants, the problem, what lies
+// in shared memory behind the stages, which tile a ticket stands for, and a row's scale.
+
+#include "cuda/hopper_gemm.h"
+#include "cuda/hopper_ptx.cuh"
+
+#include <cuda_bf16.h>
+
+namespace hopper {
+
+constexpr int kRows = 128; // of a CTA's tile
+constexpr int kColumns = GEMM_COLUMNS;
+constexpr int kNarrow = 96; // columns of a narrow tile
+constexpr int kDepth = 64;  // k of a step
+constexpr int kStages = 4;
+constexpr int kThreads = 384;
+constexpr int kCluster = 2;
+#ifndef GEMM_LEAD
+#    define GEMM_LEAD 2
+#endif
+#ifndef GEMM_BAND
+#    define GEMM_BAND 8
+#endif
+constexpr int kLead = GEMM_LEAD; // steps that multiplier 0 is ahead; < kStages
+constexpr int kBand = GEMM_BAND; // row pairs that are worked through all columns before the next
+constexpr uint32_t kBytesA = kRows * kDepth * 2;
+constexpr uint32_t kBytesB = kColumns * kDepth * 2;
+constexpr uint32_t kBytesStage = kBytesA + kBytesB;
+
+// What all tiles of a product share.
+struct problem {
+    CUtensorMap a, b, b_narrow;
+    int32_t rows, steps; // steps of kDepth along k
+    int32_t row_pairs, column_tiles, narrow_tiles;
+    uint32_t *ticket; // [0]: next tile; [1]: clusters that are done
+    gemm_scale scale;
+};
+
+struct tile {
+    int32_t row;    // first row of this CTA
+    int32_t column; // index of the column tile, or of the narrow tile
+    bool narrow;
+};
+
+// Behind the stages.
+struct control {
+    float scale[2][kRows];
+    uint64_t full[kStages], empty[kStages];
+    uint64_t turn_full[2], turn_empty[2];
+    uint64_t scale_full[2], scale_empty[2];
+    uint64_t lead;
+    uint32_t turn[2];
+};
+constexpr int kShared = kStages * (int)kBytesStage + (int)sizeof(control);
+
+// A place in a ring of barriers and the parity of its phase.
+template <int kSlots>
+struct ring {
+    uint32_t slot = 0, parity = 0;
+    __device__ void next() {
+        if (++slot == kSlots) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+__device__ __forceinline__ uint32_t tile_count(const problem &p) {
+    return (uint32_t)p.row_pairs * (uint32_t)(p.column_tiles + p.narrow_tiles);
+}
+
+// Bands of kBand row pairs; in a band all pairs of a column tile, then the next column tile: what runs
+// at one time shares a few tiles of A and B in L2. The narrow tiles come last and even out the end.
+__device__ __forceinline__ tile find_tile(const problem &p, uint32_t ticket, uint32_t rank) {
+    const uint32_t pairs = (uint32_t)p.row_pairs, columns = (uint32_t)p.column_tiles;
+    const uint32_t wide = pairs * columns;
+    uint32_t pair, column;
+    if (ticket < wide) {
+        const uint32_t band = ticket / (kBand * columns), first = band * kBand;
+        const uint32_t high = min(pairs - first, (uint32_t)kBand),
+                       in_band = ticket - first * columns;
+        column = in_band / high;
+        pair = first + in_band % high;
+    } else {
+        column = (ticket - wide) / pairs;
+        pair = (ticket - wide) % pairs;
+    }
+    return tile{(int32_t)((pair * kCluster + rank) * kRows), (int32_t)column, ticket >= wide};
+}
+
+__device__ __forceinline__ float row_scale(const gemm_scale &scale, int64_t row) {
+    const float *part = scale.squares + row * scale.parts;
+    float sum = 0.0f;
+    if (scale.parts % 4 == 0) {
+#pragma unroll 4
+        for (int i = 0; i < scale.parts; i += 4) {
+            const float4 four = *reinterpret_cast<const float4 *>(part + i);
+            sum = sum + four.x + four.y + four.z + four.w;
+        }
+    } else {
+#pragma unroll 4
+        for (int i = 0; i < scale.parts; i++)
+            sum += part[i];
+    }
+    return 1.0f / sqrtf(sum / scale.columns + scale.epsilon);
+}
+
+} // namespace hopper

@@ -1,0 +1,389 @@
+// The products of cuda/hopper_gemm.h against plain loops in double on the device, at shapes with
+// edges in every direction; and a row's bits with other rows in front of it, fewer behind it, and with
+// other numbers of multiprocessors. Outputs are NaN at first, and must stay so outside the result.
+// Without a Hopper device it says so and leaves with 77.
+
+#include "tests/gemm_reference.cuh"
+
+#define SKIPPED 77
+
+// ---- in_proj
+
+static constexpr int64_t kBehind = 130; // rows of the buffers behind those of the product
+
+struct in_proj_case {
+    int64_t rows, k, raw_columns, dt_columns, pitch;
+    int parts;
+    bool biased;
+    array<bf16> u, weight, raw;
+    array<float> squares, bias, dt;
+
+    explicit in_proj_case(const int64_t (&s)[4], bool with_bias)
+        : rows(s[0]), k(s[1]), raw_columns(s[2]), dt_columns(s[3]), pitch(s[2] + 8),
+          parts(gemm_tiles(s[1])), biased(with_bias), u((rows + kBehind) * k),
+          weight(padded(s[2] + s[3]) * k), raw((rows + kBehind) * pitch),
+          squares((rows + kBehind) * parts), bias(s[2] + s[3]), dt((rows + kBehind) * s[3]) {
+        u.fill(1, 1.0f);
+        fill_kernel<<<1024, 256>>>(weight.data, (raw_columns + dt_columns) * k, 2, 0.0f,
+                                   1.0f / sqrtf((float)k));
+        squares.fill(3, 0.1f * (float)(k / parts), (float)(k / parts));
+        bias.fill(4, 1.0f);
+    }
+    // Rows first .. first + count - 1, written at the front of raw and dt.
+    void run(gemm_queue queue, int64_t first, int64_t count) {
+        gemm_operand left, right;
+        raw.poison();
+        dt.poison();
+        MUST_OK(gemm_operand_rows(&left, u.data + first * k, rows + kBehind - first, k, k));
+        MUST_OK(gemm_operand_in_proj(&right, weight.data, raw_columns, dt_columns, k));
+        const gemm_in_proj args = {
+            &left,
+            &right,
+            count,
+            k,
+            raw_columns,
+            dt_columns,
+            {squares.data + first * parts, parts, (float)k, 1e-5f},
+            biased ? bias.data : nullptr,
+            raw.data,
+            pitch,
+            dt.data
+        };
+        MUST_OK(hopper_in_proj(&queue, &args));
+        MUST(cudaDeviceSynchronize());
+    }
+};
+
+static void check_in_proj(gemm_queue queue, const int64_t (&s)[4], bool biased) {
+    in_proj_case c(s, biased);
+    const int64_t columns = c.raw_columns + c.dt_columns, rows = c.rows;
+    array<double> raw(rows * c.raw_columns), dt(rows * c.dt_columns);
+    const reference_scale scale = {c.squares.data, c.parts, (double)c.k, 1e-5};
+    product_reference<<<2048, 128>>>(c.u.data, c.k, c.weight.data, rows, c.raw_columns, c.k, scale,
+                                     biased ? c.bias.data : nullptr, nullptr, raw.data);
+    product_reference<<<2048, 128>>>(
+        c.u.data, c.k, c.weight.data + c.raw_columns * c.k, rows, c.dt_columns, c.k, scale,
+        biased ? c.bias.data + c.raw_columns : nullptr, nullptr, dt.data);
+    c.run(queue, 0, rows);
+    const double raw_error = error_of(c.raw.data, c.pitch, raw.data, rows, c.raw_columns);
+    const double dt_error = error_of(c.dt.data, c.dt_columns, dt.data, rows, c.dt_columns);
+    expect(raw_error <= kBf16, "in_proj", s, "error of raw", raw_error);
+    expect(dt_error <= kF32, "in_proj", s, "error of dt", dt_error);
+    expect(not_poison(c.raw.data + rows * c.pitch, kBehind * c.pitch) == 0, "in_proj", s,
+           "rows behind written", 0);
+    expect(not_poison(c.raw.data + (rows - 1) * c.pitch + c.raw_columns, 8) == 0, "in_proj", s,
+           "columns behind", 0);
+    expect(not_poison(c.dt.data + rows * c.dt_columns, kBehind * c.dt_columns) == 0, "in_proj", s,
+           "dt behind", 0);
+    array<bf16> first_raw(c.raw.count);
+    array<float> first_dt(c.dt.count);
+    first_raw.copy(c.raw);
+    first_dt.copy(c.dt);
+    const int64_t cuts[4][3] = {
+        {1,        rows - 1,        queue.sms},
+        {0,        (rows + 1) / 2,  queue.sms},
+        {rows / 3, rows - rows / 3, 2        },
+        {0,        rows,            6        }
+    }; // first row, rows, multiprocessors
+    for (const int64_t(&cut)[3] : cuts) {
+        gemm_queue with = queue;
+        with.sms = (int32_t)cut[2];
+        c.run(with, cut[0], cut[1]);
+        const int64_t bits = differences(c.raw.data, first_raw.data + cut[0] * c.pitch, cut[1],
+                                         c.raw_columns * 2, c.pitch * 2) +
+                             differences(c.dt.data, first_dt.data + cut[0] * c.dt_columns, cut[1],
+                                         c.dt_columns * 4, c.dt_columns * 4);
+        expect(bits == 0, "in_proj", s, "bytes that depend on place, rows or schedule",
+               (double)bits);
+    }
+    printf("in_proj  %6lld %5lld %6lld+%-3lld raw %.2e dt %.2e\n", (long long)rows, (long long)c.k,
+           (long long)c.raw_columns, (long long)(columns - c.raw_columns), raw_error, dt_error);
+}
+
+// ---- out_proj
+
+struct out_proj_case {
+    int64_t rows, k, n, pitch;
+    int parts, tiles;
+    bool biased;
+    array<bf16> v, weight, u;
+    array<float> gate, bias, norm, before, r, squares;
+
+    explicit out_proj_case(const int64_t (&s)[4], bool with_bias)
+        : rows(s[0]), k(s[1]), n(s[2]), pitch(s[1] + 64), parts((int)(s[1] + 63) / 64),
+          tiles(gemm_tiles(s[2])), biased(with_bias), v((rows + kBehind) * pitch),
+          weight(padded(n) * k), u((rows + kBehind) * n), gate((rows + kBehind) * parts), bias(n),
+          norm(n), before((rows + kBehind) * n), r((rows + kBehind) * n),
+          squares((rows + kBehind) * tiles) {
+        v.fill(5, 1.0f);
+        fill_kernel<<<1024, 256>>>(weight.data, n * k, 6, 0.0f, 1.0f / sqrtf((float)k));
+        gate.fill(7, 6.0f, 64.0f);
+        bias.fill(8, 1.0f);
+        norm.fill(9, 0.2f, 1.0f);
+        before.fill(10, 3.0f);
+    }
+    void run(gemm_queue queue, int64_t first, int64_t count) {
+        gemm_operand left, right;
+        u.poison();
+        squares.poison();
+        MUST(cudaMemcpy(r.data, before.data + first * n, (size_t)((rows + kBehind - first) * n) * 4,
+                        cudaMemcpyDeviceToDevice));
+        MUST_OK(gemm_operand_rows(&left, v.data + first * pitch, rows + kBehind - first, k, pitch));
+        MUST_OK(gemm_operand_out_proj(&right, weight.data, n, k));
+        const gemm_out_proj args = {
+            &left,
+            &right,
+            count,
+            k,
+            n,
+            {gate.data + first * parts, parts, (float)k, 1e-5f},
+            biased ? bias.data : nullptr,
+            norm.data,
+            r.data,
+            u.data,
+            squares.data
+        };
+        MUST_OK(hopper_out_proj(&queue, &args));
+        MUST(cudaDeviceSynchronize());
+    }
+};
+
+// What follows from r: u and the squares. Grid: (rows)  Block: (1)
+__global__ void next_reference(const double *r, const float *norm, int64_t n, int tiles, double *u,
+                               double *squares) {
+    const int64_t row = blockIdx.x;
+    for (int tile = 0; tile < tiles; tile++)
+        squares[row * tiles + tile] = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        u[row * n + i] = r[row * n + i] * (double)norm[i];
+        squares[row * tiles + i / GEMM_COLUMNS] += r[row * n + i] * r[row * n + i];
+    }
+}
+
+static void check_out_proj(gemm_queue queue, const int64_t (&s)[4], bool biased) {
+    out_proj_case c(s, biased);
+    const int64_t rows = c.rows, n = c.n;
+    array<double> r(rows * n), u(rows * n), squares(rows * c.tiles);
+    const reference_scale scale = {c.gate.data, c.parts, (double)c.k, 1e-5};
+    product_reference<<<2048, 128>>>(c.v.data, c.pitch, c.weight.data, rows, n, c.k, scale,
+                                     biased ? c.bias.data : nullptr, c.before.data, r.data);
+    next_reference<<<(unsigned)rows, 1>>>(r.data, c.norm.data, n, c.tiles, u.data, squares.data);
+    c.run(queue, 0, rows);
+    const double r_error = error_of(c.r.data, n, r.data, rows, n);
+    const double u_error = error_of(c.u.data, n, u.data, rows, n);
+    const double squares_error = error_of(c.squares.data, c.tiles, squares.data, rows, c.tiles);
+    expect(r_error <= kF32, "out_proj", s, "error of r", r_error);
+    expect(u_error <= kBf16, "out_proj", s, "error of u", u_error);
+    expect(squares_error <= kF32, "out_proj", s, "error of the squares", squares_error);
+    expect(not_poison(c.u.data + rows * n, kBehind * n) == 0, "out_proj", s, "rows behind written",
+           0);
+    expect(differences(c.r.data + rows * n, c.before.data + rows * n, kBehind, n * 4, n * 4) == 0,
+           "out_proj", s, "rows of r behind written", 0);
+    expect(not_poison(c.squares.data + rows * c.tiles, kBehind * c.tiles) == 0, "out_proj", s,
+           "squares behind", 0);
+    array<float> first_r(c.r.count), first_squares(c.squares.count);
+    array<bf16> first_u(c.u.count);
+    first_r.copy(c.r);
+    first_u.copy(c.u);
+    first_squares.copy(c.squares);
+    const int64_t cuts[4][3] = {
+        {1,        rows - 1,        queue.sms},
+        {0,        (rows + 1) / 2,  queue.sms},
+        {rows / 3, rows - rows / 3, 2        },
+        {0,        rows,            6        }
+    };
+    for (const int64_t(&cut)[3] : cuts) {
+        gemm_queue with = queue;
+        with.sms = (int32_t)cut[2];
+        c.run(with, cut[0], cut[1]);
+        const int64_t bits =
+            differences(c.r.data, first_r.data + cut[0] * n, cut[1], n * 4, n * 4) +
+            differences(c.u.data, first_u.data + cut[0] * n, cut[1], n * 2, n * 2) +
+            differences(c.squares.data, first_squares.data + cut[0] * c.tiles, cut[1], c.tiles * 4,
+                        c.tiles * 4);
+        expect(bits == 0, "out_proj", s, "bytes that depend on place, rows or schedule",
+               (double)bits);
+    }
+    printf("out_proj %6lld %5lld %6lld     r %.2e u %.2e squares %.2e\n", (long long)rows,
+           (long long)c.k, (long long)n, r_error, u_error, squares_error);
+}
+
+// ---- head
+
+enum logits { RANDOM, EQUAL, ONE_HIGH };
+
+static void check_head(gemm_queue queue, const int64_t (&s)[4], enum logits kind) {
+    const int64_t rows = s[0], k = s[1], vocab = s[2];
+    const int parts = gemm_tiles(k), tiles = gemm_tiles(vocab);
+    array<bf16> u((rows + kBehind) * k), weight(padded(vocab) * k);
+    array<float> squares((rows + kBehind) * parts), nll(rows + kBehind), first_nll(rows + kBehind),
+        logit(rows + kBehind);
+    array<float2> partial((rows + kBehind) * tiles);
+    array<int32_t> target(rows + kBehind);
+    array<double> logits(rows * vocab), reference(rows);
+    std::vector<int32_t> targets((size_t)(rows + kBehind));
+    u.fill(11, kind == EQUAL ? 0.0f : 1.0f);
+    fill_kernel<<<1024, 256>>>(weight.data, vocab * k, 12, 0.0f, 4.0f / sqrtf((float)k));
+    if (kind == ONE_HIGH) { // column vocab - 1 is k times row 0: a logit of order 1e4 there
+        std::vector<float> high((size_t)k);
+        fill_kernel<<<1024, 256>>>(weight.data + (vocab - 1) * k, k, 11, 0.0f, 1e4f / (float)k);
+    }
+    squares.fill(13, 0.1f * (float)(k / parts), (float)(k / parts));
+    for (int64_t i = 0; i < rows + kBehind; i++) {
+        const int64_t choices[5] = {0, vocab - 1, -1, (i * 7919) % vocab,
+                                    vocab > 256 ? 255 : vocab / 2};
+        targets[(size_t)i] = (int32_t)choices[i % 5];
+    }
+    MUST(cudaMemcpy(target.data, targets.data(), targets.size() * 4, cudaMemcpyHostToDevice));
+    const auto run = [&](gemm_queue with, int64_t first, int64_t count) {
+        gemm_operand left, right;
+        nll.poison();
+        partial.poison();
+        logit.poison();
+        MUST_OK(gemm_operand_rows(&left, u.data + first * k, rows + kBehind - first, k, k));
+        MUST_OK(gemm_operand_head(&right, weight.data, vocab, k));
+        const gemm_head args = {
+            &left,
+            &right,
+            count,
+            k,
+            vocab,
+            {squares.data + first * parts, parts, (float)k, 1e-5f},
+            target.data + first,
+            partial.data,
+            logit.data,
+            nll.data
+        };
+        MUST_OK(hopper_head(&with, &args));
+        MUST(cudaDeviceSynchronize());
+    };
+    const reference_scale scale = {squares.data, parts, (double)k, 1e-5};
+    product_reference<<<2048, 128>>>(u.data, k, weight.data, rows, vocab, k, scale, nullptr,
+                                     nullptr, logits.data);
+    nll_reference<<<(unsigned)rows, 1>>>(logits.data, vocab, target.data, reference.data);
+    run(queue, 0, rows);
+    const double error = error_of(nll.data, 1, reference.data, rows, 1);
+    expect(error <= kF32, "head", s, "error of nll", error);
+    expect(not_poison(nll.data + rows, kBehind) == 0, "head", s, "rows behind written", 0);
+    expect(not_poison(partial.data + rows * tiles, kBehind * tiles) == 0, "head", s,
+           "partials behind written", 0);
+    first_nll.copy(nll);
+    const int64_t cuts[4][3] = {
+        {1,        rows - 1,        queue.sms},
+        {0,        (rows + 1) / 2,  queue.sms},
+        {rows / 3, rows - rows / 3, 2        },
+        {0,        rows,            6        }
+    };
+    for (const int64_t(&cut)[3] : cuts) {
+        gemm_queue with = queue;
+        with.sms = (int32_t)cut[2];
+        run(with, cut[0], cut[1]);
+        const int64_t bits = differences(nll.data, first_nll.data + cut[0], cut[1], 4, 4);
+        expect(bits == 0, "head", s, "bytes that depend on place, rows or schedule", (double)bits);
+    }
+    printf("head     %6lld %5lld %6lld     nll %.2e\n", (long long)rows, (long long)k,
+           (long long)vocab, error);
+}
+
+// ---- embedding
+
+__global__ void embed_reference(const float *table, const int32_t *token, int64_t n, double *r) {
+    for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+        r[blockIdx.x * n + i] = (double)table[token[blockIdx.x] * n + i];
+    }
+}
+
+static void check_embed(const int64_t (&s)[4]) {
+    const int64_t rows = s[0], n = s[2], vocab = 1000;
+    const int tiles = gemm_tiles(n);
+    array<float> table(vocab * n), norm(n), r((rows + 1) * n), squares((rows + 1) * tiles);
+    array<bf16> u((rows + 1) * n);
+    array<int32_t> token(rows);
+    array<double> want_r(rows * n), want_u(rows * n), want_squares(rows * tiles);
+    std::vector<int32_t> tokens((size_t)rows);
+    for (int64_t i = 0; i < rows; i++)
+        tokens[(size_t)i] = (int32_t)((i * 7919 + 999) % vocab);
+    MUST(cudaMemcpy(token.data, tokens.data(), tokens.size() * 4, cudaMemcpyHostToDevice));
+    table.fill(14, 1.0f);
+    norm.fill(15, 0.2f, 1.0f);
+    const embed_gather args = {table.data, token.data, norm.data, rows,
+                               n,          r.data,     u.data,    squares.data};
+    MUST_OK(cuda_embed_gather(nullptr, &args));
+    embed_reference<<<(unsigned)rows, 256>>>(table.data, token.data, n, want_r.data);
+    next_reference<<<(unsigned)rows, 1>>>(want_r.data, norm.data, n, tiles, want_u.data,
+                                          want_squares.data);
+    const double r_error = error_of(r.data, n, want_r.data, rows, n),
+                 u_error = error_of(u.data, n, want_u.data, rows, n);
+    const double squares_error = error_of(squares.data, tiles, want_squares.data, rows, tiles);
+    expect(r_error == 0.0, "embed", s, "error of r", r_error);
+    expect(u_error <= kBf16, "embed", s, "error of u", u_error);
+    expect(squares_error <= kF32, "embed", s, "error of the squares", squares_error);
+    expect(not_poison(r.data + rows * n, n) + not_poison(u.data + rows * n, n) +
+                   not_poison(squares.data + rows * tiles, tiles) ==
+               0,
+           "embed", s, "rows behind written", 0);
+    printf("embed    %6lld       %6lld     u %.2e squares %.2e\n", (long long)rows, (long long)n,
+           u_error, squares_error);
+}
+
+int main(int argc, char **argv) {
+    int devices = 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    const bool quick = argc > 1 && argv[1][0] == 'q'; // one shape of each, for compute-sanitizer
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0 || !hopper_gemm_supported()) {
+        printf("skipped: no Hopper device\n");
+        return SKIPPED;
+    }
+    const gemm_queue queue = make_queue();
+    const int64_t in[][4] = {
+        {129,  72,   112,   8  },
+        {1,    64,   256,   32 },
+        {127,  64,   32,    4  },
+        {300,  1024, 4352,  32 },
+        {129,  768,  3328,  24 },
+        {1000, 2560, 10496, 80 },
+        {128,  5120, 256,   100},
+        {640,  40,   264,   1  },
+        {2500, 1536, 6400,  48 }
+    };
+    const int64_t out[][4] = {
+        {130,  72,   112,  0},
+        {1,    64,   64,   0},
+        {300,  2048, 1024, 0},
+        {127,  1536, 768,  0},
+        {129,  5120, 2560, 0},
+        {2500, 128,  32,   0},
+        {1000, 3072, 1536, 0}
+    };
+    const int64_t head[][4] = {
+        {129, 72,   257,   0},
+        {1,   64,   256,   0},
+        {129, 768,  50288, 0},
+        {300, 64,   50288, 0},
+        {127, 1024, 32,    0}
+    };
+    const int64_t embed[][4] = {
+        {3,    0, 768,  0},
+        {1000, 0, 1024, 0},
+        {129,  0, 2560, 0},
+        {7,    0, 40,   0}
+    };
+    for (const int64_t(&shape)[4] : in) {
+        check_in_proj(queue, shape, (&shape - in) % 2 == 1);
+        if (quick) break;
+    }
+    for (const int64_t(&shape)[4] : out) {
+        check_out_proj(queue, shape, (&shape - out) % 2 == 1);
+        if (quick) break;
+    }
+    for (const int64_t(&shape)[4] : head) {
+        check_head(queue, shape, RANDOM);
+        if (quick) break;
+        check_head(queue, shape, EQUAL);
+        check_head(queue, shape, ONE_HIGH);
+    }
+    for (const int64_t(&shape)[4] : embed)
+        check_embed(shape);
+    printf("%s: %d\n", failures == 0 ? "ok" : "failures", failures);
+    return failures == 0 ? 0 : 1;
+}
