@@ -1,5 +1,7 @@
 #include "cuda/cuda_backend.h"
 
+#include "cuda/hopper_mixer.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +162,7 @@ static const struct backend_table cuda_table = {
     .chunk_scan = cuda_chunk_scan,
     .gated_norm = cuda_gated_norm,
     .head = cuda_head,
+    .mixer_open = hopper_mixer_open,
     .mark_time = cuda_mark_time,
     .read_marks = cuda_read_marks,
     .ceilings = cuda_ceilings,

@@ -1,0 +1,311 @@
+// The Hopper scan's last step: y, the gate, and the squares for the norm. In a subtile of 64 rows,
+// with s_i = log2 of the decay from the subtile's start to row i, and H[p][n] the state before it,
+//   M_ij = C_i . B_j 2^(s_i - s_j) dt_j for j <= i, else 0
+//   y_i  = 2^(s_i) C_i H^T + M_i X + D x_i
+//   H    = 2^(s_last) H + (w x)^T B
+//
+// A persistent block takes tickets: (tile, pair of heads). Warp 8 brings subtiles, warpgroup g
+// (warps 4g to 4g + 3) works on the pair's head g with the state in its registers:
+//
+//   full[stage]       B, C, x and decays have landed; 256 threads wait for it
+//   empty[stage]      8 warps have done with them; the producer waits for it
+//   z_full[slot]      z has landed; 256 threads wait
+//   z_empty[slot]     both warpgroups' v, which took z's place, has left; the producer waits
+//   named barrier 1 + g: the 128 threads of warpgroup g
+//
+//   subtile t:  scores = C B^T starts; when state product t - 1 is done, its stage is empty
+//               H -> shared memory as bf16, barrier; carried = C H^T starts
+//               w x -> registers; scores -> M in registers; inner = M X starts
+//               H *= decay; H += (w x)^T B starts; when carried and inner are done:
+//               y, v -> z's place, barrier, one thread starts the store
+//
+// H in shared memory is written after the barrier that ends subtile t - 1, before which every warp
+// had waited for carried t - 1, the last to read it.
+
+#include "cuda/cuda_check.h"
+#include "cuda/hopper_scan_subtile.cuh"
+
+namespace {
+
+using hopper::panel;
+
+constexpr int kConsumers = 256;
+constexpr int kThreads = kConsumers + 128;
+constexpr int kStages = 3;
+constexpr int kSlots = 2;
+
+enum { FIRST = 1, LAST = 2, ZERO = 4, STOP = 8 };
+
+struct stage_info {
+    int32_t row, rows, head, tile, flags; // rows: from here to the tile's end
+};
+
+struct shared_memory {
+    struct {
+        panel b[2], c[2]; // panels of 64 of n
+        panel x[2];       // the two heads
+    } stage[kStages];
+    panel z[kSlots][2]; // the two heads
+    panel h[2][2];      // [head]: rows are p, panels of 64 of n
+    float4 decay[kStages][2][SCAN_SUBTILE];
+    float norm_weight[2][64];
+    stage_info info[kStages];
+    uint64_t full[kStages], empty[kStages], z_full[kSlots], z_empty[kSlots];
+};
+
+struct kernel_args {
+    scan_batch batch;
+    __nv_bfloat16 *raw;
+    int64_t raw_pitch, heads, groups, pairs, tickets;
+    const float4 *decay;
+    int64_t decay_pitch;
+    const float *states, *d, *norm_weight;
+    float *sq;
+    const int32_t *order;
+    int32_t *ticket;
+};
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+struct ring {
+    uint32_t at, parity;
+};
+template <int kCount>
+__device__ void next(ring &r) {
+    if (++r.at == kCount) r.at = 0, r.parity ^= 1;
+}
+
+__device__ void produce(const kernel_args &a, const scan_maps &maps, shared_memory &s) {
+    const uint64_t once = hopper::policy_first();
+    const uint64_t again = hopper::policy_last();
+    const int32_t c_panel = (int32_t)a.groups * 2;
+    ring r = {0, 1};
+    ring slot = {0, 1};
+    for (;;) {
+        const int64_t ticket = atomicAdd(a.ticket, 1);
+        if (ticket >= a.tickets) break;
+        const int32_t index = a.order[ticket / a.pairs];
+        const int32_t head = (int32_t)(ticket % a.pairs) * 2;
+        const int32_t panel = (int32_t)(head * a.groups / a.heads) * 2;
+        const scan_tile tile = a.batch.tile[index];
+        const scan_span span = a.batch.span[tile.span];
+        const bool zero = tile.row == span.row && span.state_in == nullptr;
+        for (int at = 0; at < tile.rows; at += SCAN_SUBTILE) {
+            auto &stage = s.stage[r.at];
+            uint64_t *full = &s.full[r.at];
+            const int32_t row = (int32_t)tile.row + at;
+            const int left = tile.rows - at;
+            hopper::wait(&s.empty[r.at], r.parity);
+            s.info[r.at] = {row, left, head, index,
+                            (at == 0 ? FIRST : 0) | (left <= SCAN_SUBTILE ? LAST : 0) |
+                                (zero ? ZERO : 0)};
+            hopper::arrive_expect(full, sizeof stage + sizeof s.decay[0]);
+            hopper::load_box(stage.b, &maps.bc, 0, row, panel, full, again);
+            hopper::load_box(stage.c, &maps.bc, 0, row, c_panel + panel, full, again);
+            hopper::load_box(stage.x, &maps.x, 0, row, head, full, once);
+            for (int h = 0; h < 2; h++) { // an absent head's are of the last one: never used
+                hopper::load_bytes(s.decay[r.at][h],
+                                   a.decay + min((int64_t)head + h, a.heads - 1) * a.decay_pitch +
+                                       row,
+                                   sizeof s.decay[0][0], full);
+            }
+            next<kStages>(r);
+            hopper::wait(&s.z_empty[slot.at], slot.parity);
+            hopper::arrive_expect(&s.z_full[slot.at], sizeof s.z[0]);
+            for (int h = 0; h < 2; h++) {
+                hopper::load_box(&s.z[slot.at][h], &maps.z, 0, row, head + h, &s.z_full[slot.at],
+                                 once);
+            }
+            next<kSlots>(slot);
+        }
+    }
+    hopper::wait(&s.empty[r.at], r.parity);
+    s.info[r.at].flags = STOP;
+    hopper::arrive(&s.full[r.at]);
+}
+
+// Its norm weights -> shared memory, the state before the tile -> h. Returns D.
+__device__ float load_head(const kernel_args &a, const stage_info &info, int group, int thread,
+                           float *norm_weight, float (&h)[64]) {
+    const int64_t number = info.head + group;
+    const bool present = number < a.heads;
+    if (thread < 64) norm_weight[thread] = a.norm_weight[(present ? number : 0) * 64 + thread];
+    const float d = a.d[present ? number : 0];
+    const float4 *state = reinterpret_cast<const float4 *>(a.states) +
+                          (info.tile * a.heads + number) * (SCAN_STATE / 4) + thread;
+    if (!present || (info.flags & ZERO) != 0) {
+#    pragma unroll
+        for (int i = 0; i < 64; i++) {
+            h[i] = 0.0f;
+        }
+        return d;
+    }
+#    pragma unroll
+    for (int j = 0; j < 16; j++) {
+        const float4 piece = state[j * 128];
+        h[4 * j] = piece.x;
+        h[4 * j + 1] = piece.y;
+        h[4 * j + 2] = piece.z;
+        h[4 * j + 3] = piece.w;
+    }
+    return d;
+}
+
+// v, complete in shared memory, to memory; of a short subtile only the rows that are this span's.
+__device__ void store_v(const kernel_args &a, const scan_maps &maps, const panel &v,
+                        const stage_info &info, int head, int thread) {
+    if (info.rows >= SCAN_SUBTILE) {
+        if (thread == 0) hopper::store_box(&maps.z, v.element, 0, info.row, head);
+        return;
+    }
+    const int piece = thread % 8;
+    for (int row = thread / 8; row < info.rows; row += 16) {
+        __nv_bfloat16 *to = a.raw + (info.row + row) * a.raw_pitch + head * 64 + piece * 8;
+        *reinterpret_cast<uint4 *>(to) =
+            *reinterpret_cast<const uint4 *>(v.element + row * 64 + (piece ^ (row & 7)) * 8);
+    }
+    __syncwarp(); // the next product wants the warp as one
+}
+
+__device__ void consume(const kernel_args &a, const scan_maps &maps, shared_memory &s) {
+    const int group = (int)threadIdx.x / 128;
+    const hopper::place me = hopper::place_of((int)threadIdx.x % 128);
+    const bool leads_warp = threadIdx.x % 32 == 0;
+    float d = 0.0f;
+    float h[64] = {};
+    ring r = {0, 0};
+    ring slot = {0, 0};
+    for (uint32_t t = 0;; t++) {
+        hopper::wait(&s.full[r.at], r.parity);
+        const stage_info info = s.info[r.at];
+        if ((info.flags & STOP) != 0) break;
+        auto &stage = s.stage[r.at];
+        const panel &x = stage.x[group];
+        const float4 *decay = s.decay[r.at][group];
+        float score[32], carried[32], inner[32];
+        hopper::products_begin();
+        hopper::product_over_state(score, stage.c, stage.b);
+        hopper::products_commit();
+        hopper::products_wait<1>();
+        hopper::pin(h);
+        if (t > 0 && leads_warp) hopper::arrive(&s.empty[(r.at + kStages - 1) % kStages]);
+        if ((info.flags & FIRST) != 0) {
+            d = load_head(a, info, group, me.thread, s.norm_weight[group], h);
+        }
+        if (info.rows < SCAN_SUBTILE) hopper::clear_rows(stage.x[group], info.rows, me.thread);
+        hopper::store_state(h, s.h[group], me);
+        hopper::fence_async();
+        hopper::warpgroup_sync(1 + group);
+        if (t > 0 && me.thread == 0) {
+            hopper::stores_read();
+            hopper::arrive(&s.z_empty[(slot.at + kSlots - 1) % kSlots]);
+        }
+        hopper::products_begin();
+        hopper::product_over_state(carried, stage.c, s.h[group]);
+        hopper::products_commit();
+
+        uint32_t wx[16], m[16]; // while scores and carried run: all that does not need them
+        float factor[32], gate[32];
+        const float fall = decay[SCAN_SUBTILE - 1].w;
+#    pragma unroll
+        for (int i = 0; i < 64; i++) {
+            h[i] *= fall;
+        }
+        hopper::weigh_x(wx, x, decay, me);
+        hopper::factors(factor, decay, me);
+        hopper::products_wait<1>();
+        hopper::pin(score);
+        hopper::mask_scores(m, score, factor, me);
+        hopper::products_begin();
+        hopper::product_over_rows(inner, m, x);
+        hopper::products_commit();
+        hopper::add_product_over_rows(h, wx, stage.b);
+        hopper::products_commit();
+
+        panel &z = s.z[slot.at][group];
+        hopper::wait(&s.z_full[slot.at], slot.parity);
+        hopper::load_gate(gate, z, me);
+        const float2 rise = make_float2(decay[me.top].w, decay[me.top + 8].w);
+        hopper::products_wait<1>();
+        hopper::pin(carried);
+        hopper::pin(inner);
+        const float2 squares =
+            hopper::store_gated(carried, inner, gate, rise, d, s.norm_weight[group], x, z, me);
+        const int number = info.head + group;
+        if (number < a.heads) {
+            hopper::store_squares(a.sq + (int64_t)info.row * a.heads + number, a.heads, info.rows,
+                                  squares, me);
+        }
+        hopper::fence_async();
+        hopper::warpgroup_sync(1 + group);
+        if (number < a.heads) store_v(a, maps, z, info, number, me.thread);
+        next<kStages>(r);
+        next<kSlots>(slot);
+    }
+    hopper::stores_read();
+    hopper::products_wait<0>();
+    hopper::pin(h);
+}
+
+#endif
+
+// Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 218 KB, 1 block a
+// multiprocessor. A consumer holds 64 of the state, 3 x 32 of the products, 32 of their operands.
+__global__ void __launch_bounds__(kThreads, 1)
+    scan_kernel(const kernel_args a, const __grid_constant__ scan_maps maps) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    extern __shared__ char memory[];
+    shared_memory &s = *reinterpret_cast<shared_memory *>(
+        memory + ((1024u - hopper::shared_address(memory) % 1024u) % 1024u));
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < kStages; i++) {
+            hopper::barrier_init(&s.full[i], 1);
+            hopper::barrier_init(&s.empty[i], kConsumers / 32);
+        }
+        for (int i = 0; i < kSlots; i++) {
+            hopper::barrier_init(&s.z_full[i], 1);
+            hopper::barrier_init(&s.z_empty[i], 2);
+        }
+        hopper::barrier_init_done();
+    }
+    __syncthreads();
+    if (threadIdx.x < kConsumers) {
+        hopper::more_registers<240>();
+        consume(a, maps, s);
+    } else {
+        hopper::fewer_registers<24>();
+        if (threadIdx.x == kConsumers) produce(a, maps, s);
+    }
+#endif
+}
+
+} // namespace
+
+enum status hopper_scan(const struct hopper_scan_args *args, cudaStream_t stream) {
+    const int64_t pairs = scan_pairs(args);
+    const int64_t tickets = pairs * args->batch.tiles;
+    const int64_t grid = tickets < args->multiprocessors ? tickets : args->multiprocessors;
+    const int bytes = (int)sizeof(shared_memory) + 1024;
+    const kernel_args launch = {args->batch,
+                                static_cast<__nv_bfloat16 *>(args->raw),
+                                args->raw_pitch,
+                                args->shape.heads,
+                                args->shape.groups,
+                                pairs,
+                                tickets,
+                                args->work.decay,
+                                scan_decay_pitch(args->batch.rows),
+                                args->work.states,
+                                args->d,
+                                args->norm_weight,
+                                args->sq,
+                                args->work.order,
+                                args->work.ticket + 1};
+    struct scan_maps maps;
+    if (tickets == 0) return STATUS_OK;
+    TRY(scan_maps_make(&maps, args));
+    CUDA_TRY(cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+    scan_kernel<<<(unsigned)grid, kThreads, (size_t)bytes, stream>>>(launch, maps);
+    CUDA_TRY(cudaGetLastError());
+    return STATUS_OK;
+}

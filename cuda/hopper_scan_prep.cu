@@ -1,0 +1,258 @@
+// The Hopper scan's first steps: the convolution's tail of each span, and what all later kernels
+// read: convolved B and C, dt and the decays, the order in which tiles are worked on.
+
+#include "cuda/cuda_check.h"
+#include "cuda/hopper_scan_conv.cuh"
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTailThreads = 128;
+constexpr int64_t kTailSpans = 4096;
+constexpr int kWidth = 2;              // neighbouring channels a thread convolves
+constexpr int kChannels = 32 * kWidth; // of B and C a block convolves
+constexpr int kHeads = 32;             // whose dt a block computes
+constexpr int kRunRows = 8;            // rows a thread convolves one after the other
+
+struct tail_args {
+    scan_batch batch;
+    const __nv_bfloat16 *raw; // x, B, C
+    int64_t pitch, conv_width;
+    int d_conv;
+};
+
+// Grid: (channels / kTailThreads, spans or kTailSpans)  Block: (kTailThreads)
+// A thread: one channel of every kTailSpans-th span.
+__global__ void __launch_bounds__(kTailThreads) tail_kernel(tail_args a) {
+    const int64_t channel = (int64_t)blockIdx.x * kTailThreads + threadIdx.x;
+    if (channel >= a.conv_width) return;
+    for (int64_t i = blockIdx.y; i < a.batch.spans; i += gridDim.y) {
+        const scan_span span = a.batch.span[i];
+        if (span.state_out == nullptr) continue;
+        float *out = reinterpret_cast<float *>(
+            span.state_out + a.batch.layer * span.out_layer_bytes + a.batch.conv_offset);
+        const float *in = hopper::conv_state(a.batch, span);
+        for (int k = 0; k < a.d_conv - 1; k++) {
+            const int64_t row = span.rows - (a.d_conv - 1) + k; // below 0: older than the span
+            float value = 0.0f;
+            if (row >= 0) {
+                value = __bfloat162float(a.raw[(span.row + row) * a.pitch + channel]);
+            } else if (in != nullptr) {
+                value = in[(span.rows + k) * a.conv_width + channel];
+            }
+            out[k * a.conv_width + channel] = value;
+        }
+    }
+}
+
+struct prep_args {
+    scan_batch batch;
+    const __nv_bfloat16 *raw_bc; // B, C
+    int64_t raw_pitch, bc_width, conv_width, heads;
+    int d_conv;
+    const float *conv_weight, *conv_bias;
+    const float *dt_raw, *dt_bias, *a;
+    int64_t dt_pitch, decay_pitch;
+    float least, most;
+    __nv_bfloat16 *bc;
+    float4 *decay;
+    int32_t *order, *ticket;
+    int64_t subtile_step, conv_parts, parts; // of a block's number: tile, first subtile, part
+};
+
+struct subtile {
+    int64_t row;
+    int rows;
+    bool first; // of the span
+};
+
+// Thread: 2 channels x 8 rows and the 3 rows before. A warp reads 128 bytes of a row.
+__device__ void conv_bc(const prep_args &a, const subtile &tile, const scan_span &span, int part) {
+    const int64_t channel = (int64_t)part * kChannels + threadIdx.x % 32 * kWidth; // in B, C
+    const int first = (int)threadIdx.x / 32 * kRunRows;
+    if (channel >= a.bc_width || first >= tile.rows) return;
+    const int64_t conv_channel = a.conv_width - a.bc_width + channel;
+    const float *state = hopper::conv_state(a.batch, span);
+    const __nv_bfloat16 *in = a.raw_bc + (tile.row + first) * a.raw_pitch + channel;
+    using piece = hopper::piece<kWidth>;
+    piece raw[kRunRows];
+#pragma unroll
+    for (int i = 0; i < kRunRows; i++) {
+        raw[i] = {};
+        if (first + i < tile.rows) raw[i] = *reinterpret_cast<const piece *>(in + i * a.raw_pitch);
+    }
+    float window[4][kWidth];
+#pragma unroll
+    for (int back = 3; back > 0; back--) {
+        if (tile.first && first == 0) {
+            hopper::halo(window[3 - back], state, a.conv_width, conv_channel, a.d_conv, back);
+        } else {
+            hopper::unpack(window[3 - back],
+                           *reinterpret_cast<const piece *>(in - back * a.raw_pitch));
+        }
+    }
+    hopper::conv<kWidth> conv;
+    hopper::conv_load(conv, a.conv_weight, a.conv_bias, conv_channel, a.d_conv);
+    __nv_bfloat16 *out = a.bc + (tile.row + first) * a.bc_width + channel;
+#pragma unroll
+    for (int i = 0; i < kRunRows; i++) {
+        float y[kWidth];
+        hopper::unpack(window[(i + 3) % 4], raw[i]);
+        hopper::conv_row(y, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
+                         window[(i + 3) % 4]);
+        if (first + i < tile.rows) {
+            __stcg(reinterpret_cast<piece *>(out + i * a.bc_width), hopper::pack(y));
+        }
+    }
+}
+
+__device__ float dt_of(float x, float least, float most) {
+    const float y = x > 20.0f ? x : log1pf(expf(x));
+    return y < least ? least : y > most ? most : y;
+}
+
+// dt by all threads, then s by one thread a head, row after row: a sum in pairs would depend on
+// where the pairs lie; then w.
+__device__ void decays(const prep_args &a, const subtile &tile, int part) {
+    __shared__ float dt[SCAN_SUBTILE][kHeads + 1];
+    __shared__ float s[SCAN_SUBTILE][kHeads + 1];
+    const int64_t first_head = (int64_t)part * kHeads;
+    for (int i = (int)threadIdx.x; i < tile.rows * kHeads; i += kThreads) {
+        const int64_t head = first_head + i % kHeads;
+        const int row = i / kHeads;
+        if (head < a.heads) {
+            const float raw = a.dt_raw[(tile.row + row) * a.dt_pitch + head];
+            dt[row][i % kHeads] = dt_of(raw + a.dt_bias[head], a.least, a.most);
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x < kHeads && first_head + threadIdx.x < a.heads) {
+        const float rate = a.a[first_head + threadIdx.x] * hopper::kLog2E;
+        float sum = 0.0f;
+#pragma unroll 8
+        for (int row = 0; row < tile.rows; row++) {
+            sum = fmaf(dt[row][threadIdx.x], rate, sum);
+            s[row][threadIdx.x] = sum;
+        }
+    }
+    __syncthreads();
+    const int row = (int)threadIdx.x % SCAN_SUBTILE;
+    for (int h = (int)threadIdx.x / SCAN_SUBTILE; h < kHeads; h += kThreads / SCAN_SUBTILE) {
+        if (row >= tile.rows || first_head + h >= a.heads) continue;
+        const float w = hopper::exp2_fast(s[tile.rows - 1][h] - s[row][h]) * dt[row][h];
+        a.decay[(first_head + h) * a.decay_pitch + tile.row + row] =
+            make_float4(s[row][h], dt[row][h], w, hopper::exp2_fast(s[row][h]));
+    }
+}
+
+// Tiles with more subtiles first, so that the last block to end has little left to do. Which of
+// two equally long tiles comes first is left to chance: no result depends on it.
+__device__ void order_tiles(const prep_args &a) {
+    constexpr int kLengths = HOPPER_SCAN_TILE / SCAN_SUBTILE;
+    __shared__ int next[kLengths + 1];
+    if (threadIdx.x < SCAN_TICKETS) a.ticket[threadIdx.x] = 0;
+    if (threadIdx.x <= kLengths) next[threadIdx.x] = 0;
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < a.batch.tiles; i += kThreads) {
+        atomicAdd(&next[(a.batch.tile[i].rows + SCAN_SUBTILE - 1) / SCAN_SUBTILE], 1);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int sum = 0;
+        for (int length = kLengths; length >= 0; length--) {
+            const int count = next[length];
+            next[length] = sum;
+            sum += count;
+        }
+    }
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < a.batch.tiles; i += kThreads) {
+        const int length = (a.batch.tile[i].rows + SCAN_SUBTILE - 1) / SCAN_SUBTILE;
+        a.order[atomicAdd(&next[length], 1)] = (int32_t)i;
+    }
+}
+
+// Grid: (1 + tiles * subtile_step * parts)  Block: (kThreads)  Shared: 17 KB
+// Block 0 orders the tiles. Another takes one part (64 channels of B and C, or 32 heads' dt) of
+// every subtile_step-th subtile of one tile.
+__global__ void __launch_bounds__(kThreads, 4) prep_kernel(prep_args a) {
+    if (blockIdx.x == 0) {
+        order_tiles(a);
+        return;
+    }
+    const int64_t block = (int64_t)blockIdx.x - 1;
+    const int part = (int)(block % a.parts);
+    const scan_tile tile = a.batch.tile[block / (a.parts * a.subtile_step)];
+    const scan_span span = a.batch.span[tile.span];
+    const int step = (int)a.subtile_step * SCAN_SUBTILE;
+    for (int at = (int)(block / a.parts % a.subtile_step) * SCAN_SUBTILE; at < tile.rows;
+         at += step) {
+        const int left = tile.rows - at;
+        const subtile sub = {tile.row + at, left < SCAN_SUBTILE ? left : SCAN_SUBTILE,
+                             tile.row + at == span.row};
+        if (part < a.conv_parts) {
+            conv_bc(a, sub, span, part);
+        } else {
+            __syncthreads(); // the shared memory of the subtile before is free
+            decays(a, sub, part - (int)a.conv_parts);
+        }
+    }
+}
+
+const __nv_bfloat16 *raw_at(const hopper_scan_args *args, int64_t column) {
+    return static_cast<const __nv_bfloat16 *>(args->raw) + column;
+}
+
+} // namespace
+
+enum status hopper_scan_conv_tail(const struct hopper_scan_args *args, cudaStream_t stream) {
+    const int64_t d_inner = args->shape.heads * args->shape.head_dim;
+    const int64_t conv_width = d_inner + 2 * args->shape.groups * args->shape.d_state;
+    const tail_args kernel_args = {args->batch, raw_at(args, d_inner), args->raw_pitch, conv_width,
+                                   (int)args->d_conv};
+    const unsigned parts = (unsigned)((conv_width + kTailThreads - 1) / kTailThreads);
+    const int64_t spans = args->batch.spans < kTailSpans ? args->batch.spans : kTailSpans;
+    if (spans == 0) return STATUS_OK;
+    tail_kernel<<<dim3(parts, (unsigned)spans), kTailThreads, 0, stream>>>(kernel_args);
+    CUDA_TRY(cudaGetLastError());
+    return STATUS_OK;
+}
+
+enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t stream) {
+    const scan_shape shape = args->shape;
+    const scan_batch batch = args->batch;
+    const int64_t d_inner = shape.heads * shape.head_dim;
+    const int64_t bc_width = 2 * shape.groups * shape.d_state;
+    const int64_t conv_parts = (bc_width + kChannels - 1) / kChannels;
+    const int64_t parts = conv_parts + (shape.heads + kHeads - 1) / kHeads;
+    // About as many blocks a tile as its mean length has subtiles, twice over: most find work.
+    const int64_t wanted = 2 * (batch.rows / batch.tiles + SCAN_SUBTILE - 1) / SCAN_SUBTILE;
+    const int64_t most = HOPPER_SCAN_TILE / SCAN_SUBTILE;
+    const int64_t step = wanted < 1 ? 1 : wanted > most ? most : wanted;
+    const prep_args kernel_args = {batch,
+                                   raw_at(args, 2 * d_inner),
+                                   args->raw_pitch,
+                                   bc_width,
+                                   d_inner + bc_width,
+                                   shape.heads,
+                                   (int)args->d_conv,
+                                   args->conv_weight,
+                                   args->conv_bias,
+                                   args->dt_raw,
+                                   args->dt_bias,
+                                   args->a,
+                                   args->dt_pitch,
+                                   scan_decay_pitch(batch.rows),
+                                   args->dt_least,
+                                   args->dt_most,
+                                   static_cast<__nv_bfloat16 *>(args->work.bc),
+                                   args->work.decay,
+                                   args->work.order,
+                                   args->work.ticket,
+                                   step,
+                                   conv_parts,
+                                   parts};
+    prep_kernel<<<(unsigned)(1 + batch.tiles * step * parts), kThreads, 0, stream>>>(kernel_args);
+    CUDA_TRY(cudaGetLastError());
+    return STATUS_OK;
+}

@@ -1,0 +1,49 @@
+#pragma once
+// What the kernels of the Hopper scan agree on: sizes, the order of their scratch memory, and the
+// maps by which the tensor copies read and write.
+//
+// decay[head][row], a row's numbers within its subtile of 64 rows, `last` being the subtile's last:
+//   x  s = sum of dt A log2(e) up to and with this row, so exp(sum of dt A) = 2^s; never rises
+//   y  dt
+//   z  w = 2^(s_last - s) dt, the weight of this row in the state after the subtile
+//   w  2^s
+// states[tile][head][16][128][4], the order in which a warpgroup's accumulator lies in its threads:
+//   float e of piece j of thread t is H[p][n] with p = 16 (t / 32) + t % 32 / 4 + 8 (e / 2),
+//   n = 8 j + 2 (t % 4) + e % 2.
+
+#include "cuda/hopper_scan.h"
+
+#include <cuda.h>
+
+enum {
+    SCAN_SUBTILE = 64,
+    SCAN_HEAD_DIM = 64,
+    SCAN_D_STATE = 128,
+    SCAN_STATE = SCAN_HEAD_DIM * SCAN_D_STATE,
+    SCAN_TICKETS = 2, // counters: prepare's, scan's
+    SCAN_HALO = 3,    // rows before a tile that the convolution looks at
+};
+
+static inline int64_t scan_decay_pitch(int64_t rows) { // copies are of whole subtiles
+    return rows + SCAN_SUBTILE;
+}
+static inline int64_t scan_pairs(const struct hopper_scan_args *args) {
+    return (args->shape.heads + 1) / 2;
+}
+
+C_BEGIN
+
+// Boxes are [panel][row][64 columns]; a panel is a head, or 64 of the d_state columns.
+struct scan_maps {
+    CUtensorMap raw_x; // raw's x: 2 heads, 64 + SCAN_HALO rows, as they lie
+    CUtensorMap x;     // work.x: 2 heads, 64 rows, swizzled
+    CUtensorMap bc;    // work.bc: 2 panels, 64 rows, swizzled
+    CUtensorMap z;     // raw's z: 1 head, 64 rows, swizzled
+};
+// Errors: PEER.
+enum status scan_maps_make(struct scan_maps *maps, const struct hopper_scan_args *args);
+// prepare's two kernels: everything but x; then x and the states. Errors: PEER.
+enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t stream);
+enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t stream);
+
+C_END
