@@ -134,13 +134,24 @@ static enum status measure(struct bench *bench, struct bench_results *results) {
     return measure_together(bench, results);
 }
 
+// The output is opened first: minutes later it would be too late to say that it cannot be written.
+static enum status measure_and_say(struct bench *bench) {
+    const struct settings *settings = bench->settings;
+    struct bench_results results = {0};
+    struct measure_out out = {0};
+    if (!speaks(bench)) return measure(bench, &results);
+    TRY(measure_out_open(settings, &out));
+    enum status status = measure(bench, &results);
+    if (status == STATUS_OK) status = bench_report(settings, &results, &out);
+    const enum status closed = measure_out_close(&out, status == STATUS_OK);
+    return status == STATUS_OK ? closed : status;
+}
+
 static enum status bench_on_rank(const struct settings *settings, const struct score_place *place,
                                  struct score_totals *totals) {
     struct bench bench = {.settings = settings, .place = place, .repeat = settings->repeat};
-    struct bench_results results = {0};
     *totals = (struct score_totals){0};
-    enum status status = measure(&bench, &results);
-    if (status == STATUS_OK && speaks(&bench)) status = bench_report(settings, &results);
+    const enum status status = measure_and_say(&bench);
     totals->exit_code = status_exit_code(status);
     if (status != STATUS_OK) {
         launch_tell_failure(totals->exit_code);

@@ -3,6 +3,7 @@
 
 #include "ops/model/mamba2.h"
 #include "ops/model/stage_clock.h"
+#include "src/measure_out.h"
 #include "src/score_rank.h"
 
 #define BENCH_WARM_UPS 2
@@ -96,5 +97,6 @@ struct bench_guess bench_guess(const struct bench_results *results, int64_t rank
 int64_t bench_draw_length(uint64_t *random);
 uint64_t bench_draw(uint64_t *random);
 
-// To a terminal a table, otherwise JSON lines. Errors: IO.
-enum status bench_report(const struct settings *settings, const struct bench_results *results);
+// A table or JSON lines, as `out` says. Errors: NO_MEMORY.
+enum status bench_report(const struct settings *settings, const struct bench_results *results,
+                         const struct measure_out *out);

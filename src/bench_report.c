@@ -2,7 +2,6 @@
 
 #include "pipeline/json_put.h"
 #include "src/bench.h"
-#include "src/measure_out.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -282,18 +281,11 @@ static void say_table(const struct saying *saying) {
     table_scaling(saying);
 }
 
-enum status bench_report(const struct settings *settings, const struct bench_results *results) {
-    enum status status = STATUS_OK;
-    struct measure_out out;
-    struct saying saying = {.settings = settings, .results = results};
-    TRY(measure_out_open(settings, &out));
-    saying.out = out.file;
+enum status bench_report(const struct settings *settings, const struct bench_results *results,
+                         const struct measure_out *out) {
+    struct saying saying = {.out = out->file, .settings = settings, .results = results};
     choose_hop(&saying);
-    if (out.table) {
-        say_table(&saying);
-    } else {
-        status = say_json(&saying);
-    }
-    const enum status closed = measure_out_close(&out, status == STATUS_OK);
-    return status == STATUS_OK ? closed : status;
+    if (!out->table) return say_json(&saying);
+    say_table(&saying);
+    return STATUS_OK;
 }

@@ -76,14 +76,6 @@ static enum status take_file(struct verifying *v, const char *bytes, size_t size
     return STATUS_OK;
 }
 
-static enum status read_input(struct verifying *v) {
-    struct mapped_file file = {0};
-    TRY(mapped_file_open(v->settings->input, SIZE_MAX, &file));
-    const enum status status = take_file(v, file.bytes, file.size);
-    mapped_file_close(&file);
-    return status;
-}
-
 // The sample again and again, each time with another letter for e; without a text, random ids.
 static void draw_tokens(struct verifying *v) {
     const size_t period = sizeof sample - 1;
@@ -158,7 +150,8 @@ static void say_json(FILE *out, const struct verifying *v, const struct verify_r
             report->passed ? "true" : "false", v->weights.hash, v->backend->numerics, v->dtype);
 }
 
-static enum status verify(struct verifying *v, struct measure_out *out, int *exit_code) {
+static enum status verify(struct verifying *v, const struct mapped_file *input,
+                          const struct measure_out *out, int *exit_code) {
     const struct settings *settings = v->settings;
     const struct device_share alone = {.ranks = 1};
     struct verify_report report;
@@ -174,7 +167,7 @@ static enum status verify(struct verifying *v, struct measure_out *out, int *exi
     TRY(open_weights(v));
     v->token = calloc(TOKENS, sizeof *v->token);
     if (v->token == NULL) return FAIL(NO_MEMORY, "%d tokens", TOKENS);
-    if (settings->input != NULL) TRY(read_input(v));
+    if (settings->input != NULL) TRY(take_file(v, input->bytes, input->size));
     if (settings->input == NULL) draw_tokens(v);
     subject.backend = v->backend;
     subject.token = v->token;
@@ -191,12 +184,15 @@ static enum status verify(struct verifying *v, struct measure_out *out, int *exi
 
 enum status verb_verify(const struct settings *settings, int *exit_code) {
     struct verifying v = {.settings = settings};
-    struct measure_out out;
+    struct measure_out out = {0};
+    struct mapped_file input = {0};
     if ((settings->model == NULL) == (settings->shape == NULL)) {
         return FAIL(USAGE, "verify needs --model DIR or --shape " OFFICIAL_SHAPES ", one of them");
     }
-    TRY(measure_out_open(settings, &out));
-    enum status status = verify(&v, &out, exit_code);
+    if (settings->input != NULL) TRY(mapped_file_open(settings->input, SIZE_MAX, &input));
+    enum status status = measure_out_open(settings, &out);
+    if (status == STATUS_OK) status = verify(&v, &input, &out, exit_code);
+    mapped_file_close(&input);
     const enum status closed = measure_out_close(&out, status == STATUS_OK);
     if (status == STATUS_OK) status = closed;
     if (v.backend != NULL) v.backend->table->close(v.backend);

@@ -2,6 +2,7 @@
 // change. The reference is the document alone in one step.
 
 #include "ops/base/check.h"
+#include "src/settings.h"
 #include "src/verify.h"
 
 #include <stdlib.h>
@@ -48,6 +49,7 @@ static enum status run(struct trying *trying, struct model *model, const struct 
                                     .spans = spans,
                                     .span_count = span_count,
                                     .nll = trying->nll};
+    if (stop_requested()) return STATUS_STOPPED;
     TRY(model_run(model, &step));
     return backend_of(trying)->table->wait(backend_of(trying));
 }

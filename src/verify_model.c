@@ -10,7 +10,7 @@
 #define OTHER_TOKENS 2048  // of the same layers once more
 #define FEW_LAYERS   3     // of a model that is too large for a check with all
 #define ENOUGH       200   // tokens against float64: three tiles, and then some
-#define LEAST        8     // or else it is not worth it
+#define LEAST        4     // or else it is not worth it
 #define CPU_WORK     1e12  // multiplications that the checks by bits may take on a processor
 #define BITS_TOKENS  20000 // rows that they run, about
 

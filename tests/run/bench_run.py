@@ -98,7 +98,8 @@ class Bench(RunTest):
 
     def test_refusals(self):
         for wrong in ([], ["--shape", "3b"], ["--shape", "130m", "--model", MODEL],
-                      ["--model", MODEL, "--step-tokens", "1500"], ["--model", self.folder]):
+                      ["--model", MODEL, "--step-tokens", "1500"], ["--model", self.folder],
+                      ["--model", MODEL, "--output", self.folder / "none" / "out"]):
             done = longscan("bench", *wrong, expect=None)
             self.assertEqual(done.returncode, 2, (wrong, done.stderr))
             self.assertEqual(done.stdout, "")

@@ -5,7 +5,7 @@ import shutil
 import struct
 import unittest
 
-from harness import BUILD, SOURCE, RunTest, longscan, main, subprocess
+from harness import BUILD, PROGRAM, SOURCE, RunTest, longscan, main, signal, subprocess, time
 
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 CHECKS = ["float64", "cuts", "step size", "neighbours", "places"]
@@ -59,6 +59,35 @@ class Verify(RunTest):
         done = longscan("verify", "--backend", "cpu", *arguments, expect=code)
         self.assertIn(words, done.stderr)
         self.assertEqual(done.stdout, "")
+
+    def test_a_wrong_machine(self):
+        """A plug-in whose products are a thousandth too large: found, said, and exit code 6."""
+        plugin = BUILD / "libwrong_plugin.so"
+        arguments = ("verify", "--model", MODEL, "--backend", "cuda", "--dtype", "f32")
+        environment = {"LONGSCAN_PLUGIN": str(plugin)}
+        done = longscan(*arguments, expect=6, environment=environment)
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([check["check"] for check in found[:-1] if not check["passed"]], ["float64"])
+        self.assertFalse(found[-1]["passed"])
+        done = longscan(*arguments, "--print", "table", expect=6, environment=environment)
+        self.assertIn("do not use its scores", done.stdout)
+        output = self.folder / "verdict.jsonl"
+        longscan(*arguments, "--output", output, expect=6, environment=environment)
+        self.assertEqual(json.loads(output.read_text().splitlines()[-1])["passed"], False)
+
+    def test_a_stop(self):
+        """One signal is enough, and leaves no half-written file."""
+        output = self.folder / "verdict.jsonl"
+        running = subprocess.Popen([PROGRAM, "verify", "--shape", "130m", "--backend", "cpu", "--output", output],
+                                   stderr=subprocess.PIPE, text=True)
+        for line in running.stderr:
+            if "backend" in line:
+                break
+        time.sleep(2)
+        running.send_signal(signal.SIGTERM)
+        self.assertEqual(running.wait(60), 143)
+        running.stderr.close()
+        self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_refusals(self):
         self.verify_refuses("--model DIR or --shape")
