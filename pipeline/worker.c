@@ -4,7 +4,7 @@
 //     1. wait for the sends of the last but one: a slow right neighbour costs nothing until it is
 //        that far behind
 //     2. drop the states nobody needs any more
-//     3. post every receive (the line's from the left, the moves'), queue the moves' sends
+//     3. queue the moves' sends, post every receive (the moves', the line's from the left)
 //     4. queue the model; its boundary orders the queue behind what arrives, layer by layer, and
 //        sends what leaves
 //     5. mark the place in the queue; keep the new states under their keys

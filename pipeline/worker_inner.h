@@ -64,6 +64,8 @@ struct worker {
 
 // Post the receives of a step and the sends of what moves away; a batch of layers of all moves together,
 // so that moves in a circle do not wait for each other and the first layers do not wait for the last.
+// Moves before the line: making a slot may wait for all that is on the device, and a receive there that
+// waits for the left neighbour, which waits for a move of ours, would never end.
 enum status worker_begin_transfers(struct worker *w, struct flight *flight);
 enum status worker_find_incoming(const struct flight *flight, uint64_t key, const char **state);
 // The seam of the model, for w->queueing.

@@ -115,7 +115,7 @@ static enum status prepare_moves(struct worker *w, struct flight *flight) {
 static enum status post_layer(struct worker *w, struct flight *flight, int32_t layer) {
     const struct step *step = &flight->step;
     const size_t bytes = w->info->layer_bytes, offset = (size_t)layer * bytes;
-    struct incoming *in = flight->incoming;
+    struct incoming *in = flight->incoming; // only moves yet
     for (int64_t i = 0; i < step->move_count; i++) {
         const struct step_move *move = &step->moves[i];
         if (move->out) {
@@ -123,9 +123,6 @@ static enum status post_layer(struct worker *w, struct flight *flight, int32_t l
                            tag_of(w, flight, layer, STATE_CONV), flight->moving[i] + offset,
                            bytes));
             continue;
-        }
-        while (in->channel != CHANNEL_MOVES) {
-            in++;
         }
         TRY(receive(w, flight, in, layer, STATE_CONV, offset, bytes));
         in++;
@@ -153,10 +150,9 @@ static enum status begin_moves(struct worker *w, struct flight *flight) {
 
 enum status worker_begin_transfers(struct worker *w, struct flight *flight) {
     const struct step *step = &flight->step;
-    if (step->span_count > 0 && step->spans[0].from == FROM_LEFT) {
-        TRY(receive_line(w, flight, step->spans[0].key));
-    }
-    return begin_moves(w, flight);
+    TRY(begin_moves(w, flight));
+    if (step->span_count == 0 || step->spans[0].from != FROM_LEFT) return STATUS_OK;
+    return receive_line(w, flight, step->spans[0].key);
 }
 
 enum status worker_find_incoming(const struct flight *flight, uint64_t key, const char **state) {
