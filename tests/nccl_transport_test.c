@@ -322,7 +322,6 @@ static void expect_failure(enum fault fault, int32_t ranks, int64_t least_ms, in
     const int64_t took_ms = run_trial(&trial, all, &aborts);
     for (int32_t i = 0; i < ranks; i++) {
         assert_int_equal(all[i].status, STATUS_PEER);
-        assert_int_equal(all[i].wrong > 0 && i == 0 && fault == FAULT_NONE, 0);
     }
     assert_in_range(took_ms, least_ms, most_ms);
     assert_int_equal(aborts, 3 * ranks - 2); // every communicator of every rank
