@@ -64,7 +64,7 @@ struct nccl_transport {
     int32_t leaving;            // threads that give a communicator back
     bool meeting, met;          // the thread that starts them is there; is done
     enum status meeting_status; // what with
-    struct transport_id *ids;   // owned, while they meet
+    struct transport_id *ids;   // owned; that thread reads them
 };
 
 // Logs what failed, once; from now on every wait ends with PEER. Thread: any.

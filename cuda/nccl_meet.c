@@ -157,16 +157,8 @@ enum status nccl_meet(struct nccl_transport *self, const struct transport_id *id
     self->meeting = true;
     if (!nccl_thread(&thread, meet, self)) {
         self->meeting = false;
-        free(self->ids);
         return FAIL(UNEXPECTED, "nccl: no thread");
     }
     pthread_detach(thread);
-    const enum status status = await_meeting(self);
-    pthread_mutex_lock(&self->lock);
-    if (!self->meeting) { // else the thread still reads them
-        free(self->ids);
-        self->ids = NULL;
-    }
-    pthread_mutex_unlock(&self->lock);
-    return status;
+    return await_meeting(self);
 }

@@ -281,6 +281,7 @@ static void nccl_close(struct transport *transport) {
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
     pthread_mutex_destroy(&self->calls);
+    free(self->ids);
     free(self);
 }
 

@@ -134,10 +134,14 @@ static void begin_to_leave(struct nccl_transport *self, struct lane *lane, bool 
 // An abort frees what a call under way is using, so it waits for the call; but that may wait for what
 // the abort would end (a full queue on the device), and then all lanes but the call's go first.
 bool nccl_leave(struct nccl_transport *self, bool abort) {
-    const struct timespec until = after_ms(END_MS);
+    const struct timespec until = after_ms(END_MS), met_until = after_ms(CALL_MS);
     struct timespec calls_until;
+    bool late = false;
     pthread_mutex_lock(&self->lock);
-    const bool meeting = self->meeting; // the lanes are still another thread's
+    while (self->meeting && !late) { // the lanes are still another thread's
+        late = pthread_cond_timedwait(&self->changed, &self->lock, &met_until) == ETIMEDOUT;
+    }
+    const bool meeting = self->meeting;
     pthread_mutex_unlock(&self->lock);
     if (meeting) return false;
     (void)clock_gettime(CLOCK_REALTIME, &calls_until);
@@ -154,7 +158,7 @@ bool nccl_leave(struct nccl_transport *self, bool abort) {
         }
     }
     if (alone) pthread_mutex_unlock(&self->calls);
-    bool late = false;
+    late = false;
     pthread_mutex_lock(&self->lock);
     while (self->leaving > 0 && !late) {
         late = pthread_cond_timedwait(&self->changed, &self->lock, &until) == ETIMEDOUT;

@@ -21,14 +21,14 @@
 #include <cmocka.h>
 
 enum { LAYERS = 48, PARTS = 2, SLOTS = 3, WORDS = 4, BATCHES = 4, RANKS_MOST = 8, LOOK_AHEAD = 2 };
-enum fault { FAULT_NONE, FAULT_CALL, FAULT_LATE, FAULT_LOST };
+enum fault { FAULT_NONE, FAULT_START, FAULT_CALL, FAULT_LATE, FAULT_LOST };
 
 struct trial {
     int32_t ranks;
     int64_t steps;
     int buffered;
     uint64_t seed;
-    enum fault fault; // of rank 1, halfway
+    enum fault fault; // of rank 1, halfway; START: when the ranks come together
     int32_t timeout_ms;
 };
 
@@ -221,6 +221,14 @@ static bool is_lost(void *context) {
     return atomic_load(&r->lost);
 }
 
+// As in a job: who fails tells the others.
+static void tell_all(struct rank *r) {
+    struct rank *all = r - r->rank;
+    for (int32_t i = 0; i < r->trial->ranks; i++) {
+        atomic_store(&all[i].lost, true);
+    }
+}
+
 static void *run_rank(void *argument) {
     struct rank *r = argument;
     const struct nccl_place place = machine_place(r->machine, r->rank);
@@ -230,16 +238,14 @@ static void *run_rank(void *argument) {
                                                 .peer_timeout_ms = r->trial->timeout_ms,
                                                 .lost = is_lost,
                                                 .context = r};
+    if (r->rank == 1 && r->trial->fault == FAULT_START) machine_fail_after(r->machine, 1, 0);
     r->status = nccl_transport_open(&place, &settings, &r->transport);
-    if (r->status != STATUS_OK) return NULL;
-    r->status = run_steps(r);
-    // as in a job: who fails tells the others
     if (r->status != STATUS_OK) {
-        struct rank *all = r - r->rank;
-        for (int32_t i = 0; i < r->trial->ranks; i++) {
-            atomic_store(&all[i].lost, true);
-        }
+        tell_all(r);
+        return NULL;
     }
+    r->status = run_steps(r);
+    if (r->status != STATUS_OK) tell_all(r);
     machine_wait(r->machine, r->rank); // does not hang, whatever was queued
     for (int64_t s = 0; s < SLOTS; s++) {
         for (int i = 0; i < r->transfers[s]; i++) {
@@ -328,6 +334,12 @@ static void expect_failure(enum fault fault, int32_t ranks, int64_t least_ms, in
     free(all);
 }
 
+static void a_rank_that_does_not_start_ends_all_ranks(void **state) {
+    (void)state;
+    expect_failure(FAULT_START, 2, 0, 3000);
+    expect_failure(FAULT_START, 6, 0, 3000);
+}
+
 static void a_call_that_fails_ends_all_ranks(void **state) {
     (void)state;
     expect_failure(FAULT_CALL, 2, 0, 3000);
@@ -351,6 +363,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rings_of_all_sizes_pass),
         cmocka_unit_test(many_steps_pass_with_buffers_and_without),
+        cmocka_unit_test(a_rank_that_does_not_start_ends_all_ranks),
         cmocka_unit_test(a_call_that_fails_ends_all_ranks),
         cmocka_unit_test(a_rank_that_stands_still_is_found),
         cmocka_unit_test(a_lost_rank_ends_the_waits),
