@@ -10,7 +10,8 @@
 #define RUNS       7
 #define WARM_UPS   3
 #define COPY_BYTES ((size_t)4 << 30)
-#define SIDE       8192 // of the product's matrices
+#define COPY_LEAST ((size_t)256 << 20) // beyond any cache
+#define SIDE       8192                // of the product's matrices
 
 struct cuda_times {
     cudaEvent_t *event; // [room], made when first used
@@ -76,10 +77,10 @@ static enum status median_seconds(struct backend *backend, double *median) {
     return STATUS_OK;
 }
 
-static enum status time_copy(struct backend *backend, char *memory, double *median) {
+static enum status time_copy(struct backend *backend, char *memory, size_t bytes, double *median) {
     for (int run = -WARM_UPS; run < RUNS; run++) {
         if (run >= 0) TRY(cuda_mark_time(backend, run));
-        CUDA_TRY(cudaMemcpyAsync(memory, memory + COPY_BYTES, COPY_BYTES, cudaMemcpyDeviceToDevice,
+        CUDA_TRY(cudaMemcpyAsync(memory, memory + bytes, bytes, cudaMemcpyDeviceToDevice,
                                  cuda_backend_stream(backend)));
     }
     TRY(cuda_mark_time(backend, RUNS));
@@ -89,12 +90,17 @@ static enum status time_copy(struct backend *backend, char *memory, double *medi
 static enum status measure_copy(struct backend *backend, struct ceilings *ceilings) {
     double median = 0;
     void *memory = NULL;
-    TRY(backend->table->alloc(backend, 2 * COPY_BYTES, &memory));
-    const enum status status = time_copy(backend, memory, &median);
+    size_t bytes = COPY_BYTES, left = 0, all = 0;
+    CUDA_TRY(cudaMemGetInfo(&left, &all));
+    while (2 * bytes > left / 2 && bytes > COPY_LEAST) { // a small device, or a large model on it
+        bytes /= 2;
+    }
+    TRY(backend->table->alloc(backend, 2 * bytes, &memory));
+    const enum status status = time_copy(backend, memory, bytes, &median);
     backend->table->release(backend, memory);
     TRY(status);
-    ceilings->copy_bytes = 2.0 * (double)COPY_BYTES / median;
-    snprintf(ceilings->copy, sizeof ceilings->copy, "device copy of %zu GiB", COPY_BYTES >> 30);
+    ceilings->copy_bytes = 2.0 * (double)bytes / median;
+    snprintf(ceilings->copy, sizeof ceilings->copy, "device copy of %zu MiB", bytes >> 20);
     return STATUS_OK;
 }
 
