@@ -168,6 +168,10 @@ enum status verb_bench(const struct settings *settings, int *exit_code) {
     if ((settings->model == NULL) == (settings->shape == NULL)) {
         return FAIL(USAGE, "bench needs --model DIR or --shape " OFFICIAL_SHAPES ", one of them");
     }
+    if (settings->dry_run) {
+        LOG(INFO, "dry run: the settings of bench are in order");
+        return STATUS_OK;
+    }
     const enum status status = ranks_run(settings, bench_on_rank, &totals);
     *exit_code =
         status == STATUS_OK || totals.exit_code != 0 ? totals.exit_code : status_exit_code(status);

@@ -56,6 +56,12 @@ static void setup_log(const struct settings *settings) {
     log_setup(level, strcmp(settings->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
 }
 
+// Then it looks at dry_run itself.
+static bool checks_more(const struct verb *verb) {
+    return verb->run == verb_score || verb->run == verb_run || verb->run == verb_bench ||
+           verb->run == verb_verify;
+}
+
 static enum status run_with(const struct verb *verb, const struct options *options,
                             int *exit_code) {
     const struct settings *settings = options_settings(options);
@@ -73,8 +79,7 @@ static enum status run_with(const struct verb *verb, const struct options *optio
         return STATUS_OK;
     }
     TRY(options_check(options));
-    // score and run have more to check; they look at dry_run themselves.
-    if (settings->dry_run && verb->run != verb_score && verb->run != verb_run) {
+    if (settings->dry_run && !checks_more(verb)) {
         LOG(INFO, "dry run: the settings of %s are in order", verb->name);
         return STATUS_OK;
     }

@@ -190,6 +190,10 @@ enum status verb_verify(const struct settings *settings, int *exit_code) {
     if ((settings->model == NULL) == (settings->shape == NULL)) {
         return FAIL(USAGE, "verify needs --model DIR or --shape " OFFICIAL_SHAPES ", one of them");
     }
+    if (settings->dry_run) {
+        LOG(INFO, "dry run: the settings of verify are in order");
+        return STATUS_OK;
+    }
     if (settings->input != NULL) TRY(mapped_file_open(settings->input, SIZE_MAX, &input));
     enum status status = measure_out_open(settings, &out);
     if (status == STATUS_OK) status = verify(&v, &input, &out, &passed);

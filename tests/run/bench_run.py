@@ -105,7 +105,7 @@ class Bench(RunTest):
         self.assertFalse((self.folder / "bench.jsonl.partial").exists())
 
     def test_refusals(self):
-        for wrong in ([], ["--shape", "3b"], ["--shape", "130m", "--model", MODEL],
+        for wrong in ([], ["--dry-run"], ["--shape", "3b"], ["--shape", "130m", "--model", MODEL],
                       ["--model", MODEL, "--step-tokens", "1500"], ["--model", self.folder],
                       ["--model", MODEL, "--output", self.folder / "none" / "out"]):
             done = longscan("bench", *wrong, expect=None)

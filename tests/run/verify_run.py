@@ -98,6 +98,7 @@ class Verify(RunTest):
 
     def test_refusals(self):
         self.verify_refuses("--model DIR or --shape")
+        self.verify_refuses("--model DIR or --shape", "--dry-run")
         self.verify_refuses("cannot open", "--model", self.folder)
         empty = self.folder / "empty.txt"
         empty.write_bytes(b"")
