@@ -5,7 +5,7 @@
 namespace {
 
 constexpr int kThreads = 32;
-constexpr int kAhead = 8; // tokens fetched before the sum needs them
+constexpr int kAhead = 32; // tokens fetched before the sum needs them
 
 // Grid: (tiles, blocks of kThreads heads)  Block: (kThreads), a head a thread  Shared: none
 // One after the other: the order of a sum is part of its bits.

@@ -8,9 +8,11 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kUnits = kThreads / kWarp; // of a block; a unit is one group of one row
+constexpr int kAhead = 8;                // columns of a thread fetched at once
 
 // Grid: (blocks of kUnits units)  Block: (kThreads), a warp a unit  Shared: none
-// `out` holds the gated numbers between the two passes; it may be y.
+// `out` holds the gated numbers between the two passes; it may be y: a thread writes what it has
+// read.
 template <bool NormFirst>
 __global__ void __launch_bounds__(kThreads) gated_norm_kernel(struct gated_norm_args a) {
     const int lane = threadIdx.x % kWarp;
@@ -24,24 +26,36 @@ __global__ void __launch_bounds__(kThreads) gated_norm_kernel(struct gated_norm_
     const float *weight = a.weight + begin;
     float *out = a.out.data + row * a.out.stride + begin;
     float squares = 0.0f;
-#pragma unroll 4
-    for (int64_t first = 0; first < columns; first += kWarp) {
-        const int64_t c = first + lane;
-        const bool there = c < columns;
-        float v = there ? y[c] : 0.0f;
-        if (!NormFirst && there) {
-            v *= silu_f32(z[c]);
-            out[c] = v;
+    for (int64_t first = lane; first - lane < columns; first += kAhead * kWarp) {
+        float v[kAhead], gate[kAhead];
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            v[i] = c < columns ? y[c] : 0.0f;
+            gate[i] = !NormFirst && c < columns ? z[c] : 0.0f;
         }
-        squares = lanes_add_square(v, there, squares);
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            if (!NormFirst) v[i] *= silu_f32(gate[i]);
+            if (!NormFirst && c < columns) out[c] = v[i];
+            squares = lanes_add_square(v[i], c < columns, squares);
+        }
     }
     const float scale = row_scale(squares, columns, a.epsilon);
-#pragma unroll 4
-    for (int64_t c = lane; c < columns; c += kWarp) {
-        if (NormFirst) {
-            out[c] = y[c] * scale * weight[c] * silu_f32(z[c]);
-        } else {
-            out[c] = out[c] * scale * weight[c];
+    const float *from = NormFirst ? y : out;
+    for (int64_t first = lane; first < columns; first += kAhead * kWarp) {
+        float v[kAhead], gate[kAhead];
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            v[i] = c < columns ? from[c] * scale * weight[c] : 0.0f;
+            gate[i] = NormFirst && c < columns ? z[c] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            if (c < columns) out[c] = NormFirst ? v[i] * silu_f32(gate[i]) : v[i];
         }
     }
 }

@@ -72,6 +72,10 @@ enum status nccl_fail(struct nccl_transport *self, const char *what);
 // nccl_fail with NCCL's own words, if the result is none that is fine.
 enum status nccl_check(struct nccl_transport *self, int result, const char *what);
 
+// Signals are for the program's main thread: this one, and those that NCCL starts from it, have all of
+// them blocked.
+bool nccl_thread(pthread_t *thread, void *(*function)(void *), void *argument);
+
 // The watch: peers that are lost, NCCL's own failures, transfers that stand still. After a failure it
 // aborts all communicators, so that what is queued behind them ends.
 enum status nccl_watch_start(struct nccl_transport *self);

@@ -5,28 +5,30 @@
 #include "cuda/nccl_inner.h"
 #include "ops/base/clock.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum { MEET_MS = 60000, LOOK_MS = 20 };
 
-// Measured: see cuda/README.md. No clusters: they need free multiprocessors side by side.
-static struct nccl_config config(void) {
+// How much of the device a lane may take: measured, see cuda/README.md.
+enum { LINE_CTAS = 2, MOVES_CTAS = 4 };
+
+// No clusters: they need free multiprocessors side by side.
+static struct nccl_config config(int ctas) {
     return (struct nccl_config){.size = sizeof(struct nccl_config),
                                 .magic = NCCL_MAGIC,
                                 .version = NCCL_CONFIG_VERSION,
                                 .blocking = 1,
                                 .cga_cluster_size = 0,
                                 .min_ctas = 1,
-                                .max_ctas = 2,
+                                .max_ctas = ctas,
                                 .split_share = NCCL_UNSET_INT};
 }
 
 static enum status make_comm(struct nccl_transport *self, struct lane *lane, const char *name,
                              const unsigned char *key, int32_t first, int32_t ranks) {
-    struct nccl_config settings = config();
+    struct nccl_config settings = config(lane == &self->lane[LANE_MOVES] ? MOVES_CTAS : LINE_CTAS);
     struct nccl_unique_id id;
     struct nccl_comm *comm = NULL;
     memcpy(&id, key, sizeof id);
@@ -153,7 +155,7 @@ enum status nccl_meet(struct nccl_transport *self, const struct transport_id *id
     if (self->ids == NULL) return FAIL(NO_MEMORY, "nccl: ids of %zu ranks", ranks);
     memcpy(self->ids, ids, ranks * sizeof *ids);
     self->meeting = true;
-    if (pthread_create(&thread, NULL, meet, self) != 0) {
+    if (!nccl_thread(&thread, meet, self)) {
         self->meeting = false;
         free(self->ids);
         return FAIL(UNEXPECTED, "nccl: no thread");

@@ -5,6 +5,7 @@
 #include "ops/base/clock.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -27,6 +28,15 @@ enum status nccl_check(struct nccl_transport *self, int result, const char *what
     if (result == NCCL_SUCCESS || result == NCCL_IN_PROGRESS) return STATUS_OK;
     snprintf(text, sizeof text, "%s failed: %s", what, self->place.nccl->error_text(result));
     return nccl_fail(self, text);
+}
+
+bool nccl_thread(pthread_t *thread, void *(*function)(void *), void *argument) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int error = pthread_create(thread, NULL, function, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
 }
 
 static struct timespec after_ms(int64_t timeout_ms) {
@@ -114,7 +124,7 @@ static void begin_to_leave(struct nccl_transport *self, struct lane *lane, bool 
     pthread_mutex_lock(&self->lock);
     self->leaving++;
     pthread_mutex_unlock(&self->lock);
-    if (pthread_create(&thread, NULL, give_back, giving) == 0) {
+    if (nccl_thread(&thread, give_back, giving)) {
         pthread_detach(thread);
         return;
     }
@@ -191,7 +201,7 @@ static void *watch(void *argument) {
 }
 
 enum status nccl_watch_start(struct nccl_transport *self) {
-    if (pthread_create(&self->watch, NULL, watch, self) != 0) {
+    if (!nccl_thread(&self->watch, watch, self)) {
         return FAIL(UNEXPECTED, "nccl: no thread");
     }
     self->watching = true;

@@ -9,7 +9,8 @@
 
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 128;
+constexpr int kColumns = 8 * kThreads; // of a block
 
 // To the nearest, ties to even (tf32: ties away, as the hardware's conversion has it).
 __device__ __forceinline__ void round_to(float value, float *out) {
@@ -24,15 +25,25 @@ __device__ __forceinline__ void round_to(float value, __half *out) {
     *out = __float2half_rn(value);
 }
 
-// Grid: (rows, blocks of kThreads columns)  Block: (kThreads), an element a thread  Shared: none
+// Grid: (rows, blocks of kColumns columns)  Block: (kThreads), every kThreads-th column a thread
+// Shared: none
 template <typename Element>
 __global__ void __launch_bounds__(kThreads)
     round_rows_kernel(struct matrix in, Element *out, int64_t pitch) {
-    const int64_t row = blockIdx.x;
-    const int64_t column = (int64_t)blockIdx.y * kThreads + threadIdx.x;
-    if (column >= pitch) return;
-    const float value = column < in.columns ? in.data[row * in.stride + column] : 0.0f;
-    round_to(value, &out[row * pitch + column]);
+    const float *from = in.data + blockIdx.x * in.stride;
+    Element *to = out + blockIdx.x * pitch;
+    const int64_t first = (int64_t)blockIdx.y * kColumns + threadIdx.x;
+    float value[kColumns / kThreads];
+#pragma unroll
+    for (int i = 0; i < kColumns / kThreads; i++) {
+        const int64_t column = first + i * kThreads;
+        value[i] = column < in.columns ? from[column] : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < kColumns / kThreads; i++) {
+        const int64_t column = first + i * kThreads;
+        if (column < pitch) round_to(value[i], &to[column]);
+    }
 }
 
 int64_t round_up(int64_t count, int64_t unit) {
@@ -76,7 +87,7 @@ int64_t product_pitch(enum plugin_dtype dtype, int64_t inputs) {
 
 enum status cuda_round_rows(cudaStream_t stream, enum plugin_dtype dtype, const struct matrix *in,
                             void *out, int64_t pitch) {
-    const dim3 grid((unsigned)in->rows, (unsigned)((pitch + kThreads - 1) / kThreads));
+    const dim3 grid((unsigned)in->rows, (unsigned)((pitch + kColumns - 1) / kColumns));
     if (dtype == PLUGIN_BF16) {
         round_rows_kernel<<<grid, kThreads, 0, stream>>>(*in, (__nv_bfloat16 *)out, pitch);
     } else if (dtype == PLUGIN_F16) {

@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kRows = kThreads / kWarp; // of a block
+constexpr int kAhead = 8;               // columns of a thread fetched at once
 
 // Grid: (blocks of kRows rows)  Block: (kThreads), a warp a row  Shared: none
 // in and out may be the same rows: a thread writes what it has read.
@@ -17,16 +18,31 @@ __global__ void __launch_bounds__(kThreads) rms_norm_kernel(struct rms_norm_args
     const float *in = a.in.data + row * a.in.stride;
     float *out = a.out.data + row * a.out.stride;
     float squares = 0.0f;
-#pragma unroll 8
-    for (int64_t first = 0; first < a.in.columns; first += kWarp) {
-        const int64_t c = first + lane;
-        const bool there = c < a.in.columns;
-        squares = lanes_add_square(there ? in[c] : 0.0f, there, squares);
+    for (int64_t first = lane; first - lane < a.in.columns; first += kAhead * kWarp) {
+        float v[kAhead];
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            v[i] = c < a.in.columns ? in[c] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            squares = lanes_add_square(v[i], first + i * kWarp < a.in.columns, squares);
+        }
     }
     const float scale = row_scale(squares, a.in.columns, a.epsilon);
-#pragma unroll 8
-    for (int64_t c = lane; c < a.in.columns; c += kWarp) {
-        out[c] = in[c] * scale * a.weight[c];
+    for (int64_t first = lane; first < a.in.columns; first += kAhead * kWarp) {
+        float v[kAhead];
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            v[i] = c < a.in.columns ? in[c] * scale * a.weight[c] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < kAhead; i++) {
+            const int64_t c = first + i * kWarp;
+            if (c < a.in.columns) out[c] = v[i];
+        }
     }
 }
 

@@ -25,6 +25,7 @@ struct op {
 
 struct event {
     uint64_t recorded, reached;
+    struct event *all;
 };
 
 struct item {
@@ -82,6 +83,7 @@ struct machine {
     struct meeting *meetings[MEETINGS_MOST];
     int meeting_count;
     struct nccl_comm *comms;
+    struct event *events;
     int64_t receives[RANKS_MOST];
     int64_t calls_left[RANKS_MOST];
     int64_t aborts;
@@ -307,12 +309,18 @@ static void stream_close(void *stream) {
 }
 
 static enum status event_open(void **event) {
-    *event = calloc(1, sizeof(struct event));
-    return *event != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    struct event *made = calloc(1, sizeof *made);
+    CHECK(made != NULL);
+    pthread_mutex_lock(&the->lock);
+    made->all = the->events;
+    the->events = made;
+    pthread_mutex_unlock(&the->lock);
+    *event = made;
+    return STATUS_OK;
 }
 
 static void event_close(void *event) {
-    free(event);
+    (void)event; // with the machine: as with CUDA, what is queued may still use it
 }
 
 static enum status record(void *event, void *stream) {
@@ -545,6 +553,11 @@ void machine_close(struct machine *m) {
         struct nccl_comm *next = m->comms->all;
         free(m->comms);
         m->comms = next;
+    }
+    while (m->events != NULL) {
+        struct event *next = m->events->all;
+        free(m->events);
+        m->events = next;
     }
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);

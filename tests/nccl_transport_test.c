@@ -155,7 +155,8 @@ static enum status queue_moves(struct rank *r, int64_t step, struct transfer **r
 
 static enum status queue_step(struct rank *r, int64_t step) {
     const struct transport_table *t = r->transport->table;
-    struct transfer *line[LAYERS][PARTS], *round[LAYERS], *left[LAYERS];
+    struct transfer *line[LAYERS][PARTS] = {{NULL}}, *round[LAYERS] = {NULL},
+                    *left[LAYERS] = {NULL};
     const int slot = (int)(step % SLOTS);
     for (int32_t l = 0; l < LAYERS && r->rank > 0; l++) {
         for (int32_t p = 0; p < PARTS; p++) {
