@@ -113,6 +113,7 @@ static enum status cuda_reached(struct backend *backend, int32_t which, bool *re
     TRY(cuda_use_device(backend));
     const cudaError_t answer = cudaEventQuery(cuda_backend_of(backend)->mark[which]);
     if (answer != cudaErrorNotReady) CUDA_TRY(answer);
+    if (answer == cudaErrorNotReady) (void)cudaGetLastError(); // or a launch's check may find it
     *reached = answer == cudaSuccess;
     return STATUS_OK;
 }

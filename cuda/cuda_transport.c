@@ -57,6 +57,7 @@ static enum status wait(void *stream, void *event) {
 static enum status query(void *event, bool *done) {
     const cudaError_t answer = cudaEventQuery(event);
     if (answer != cudaErrorNotReady) CUDA_TRY(answer);
+    if (answer == cudaErrorNotReady) (void)cudaGetLastError(); // or a launch's check may find it
     *done = answer == cudaSuccess;
     return STATUS_OK;
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #if defined(__has_include)
-#    if __has_include(<nccl.h>)
+#    if __has_include(<nccl.h>) && __has_include(<cuda_runtime.h>) // which it includes
 #        include <nccl.h>
 _Static_assert(sizeof(struct nccl_unique_id) == sizeof(ncclUniqueId), "an id");
 _Static_assert(NCCL_SUCCESS == (int)ncclSuccess && NCCL_IN_PROGRESS == (int)ncclInProgress,

@@ -126,7 +126,8 @@ static enum status transfer_make(struct nccl_transport *self, const struct trans
                                  struct transfer **made) {
     struct transfer *t = self->spare, *all = NULL;
     if (atomic_load(&self->failed)) return STATUS_PEER;
-    CHECK(wanted->lane->comm != NULL);
+    CHECK(wanted->lane->stream !=
+          NULL); // not its communicator, which the watch may take at any time
     if (t != NULL) {
         self->spare = t->next;
         all = t->all;

@@ -183,7 +183,9 @@ static void wait_for_the_end(struct nccl_transport *self) {
 static void *watch(void *argument) {
     struct nccl_transport *self = argument;
     bool closing = false;
-    if (self->place.streams->enter(self->place.device) != STATUS_OK) return NULL;
+    if (self->place.streams->enter(self->place.device) != STATUS_OK) {
+        (void)!nccl_fail(self, "the device failed");
+    }
     while (!closing && !atomic_load(&self->failed)) {
         const struct timespec until = after_ms(LOOK_MS);
         look(self);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define OLDEST_MAJOR 8 // compute capability that the kernels are built for, and newer ones
+
 static _Atomic(const struct plugin_host *) plugin_host;
 
 bool log_on(enum log_level level) {
@@ -32,10 +34,17 @@ void check_failed(const char *file, int line, const char *what) {
     atomic_load(&plugin_host)->check_failed(file, line, what);
 }
 
-// Without a driver the runtime answers with an error, which here means: none.
+// Without a driver the runtime answers with an error, which here means: none. The fastest devices come
+// first, and behind one that is too old nothing is looked for.
 static int32_t device_count(void) {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+    int count = 0, able = 0, major = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) return 0;
+    while (able < count &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, able) == cudaSuccess) {
+        if (major < OLDEST_MAJOR) break;
+        able++;
+    }
+    return able;
 }
 
 static enum status describe(int32_t device, char *text, size_t bytes) {

@@ -32,7 +32,7 @@ struct plugin_settings {
 struct plugin {
     uint32_t abi; // PLUGIN_ABI of the build
     bool scores;  // all operators that a model needs are there
-    // How many devices there are; 0 without a driver. Never fails.
+    // How many devices there are that are new enough; 0 without a driver. Never fails.
     int32_t (*device_count)(void);
     // "NVIDIA H200, 140 GiB, compute capability 9.0". Errors: PEER.
     enum status (*describe)(int32_t device, char *text, size_t bytes);

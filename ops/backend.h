@@ -175,8 +175,8 @@ struct backend_table {
     enum status (*gated_norm)(struct backend *backend, const struct gated_norm_args *args);
     enum status (*head)(struct backend *backend, const struct head_args *args);
 
-    // The backend's own way through a layer (ops/mixer.h), or *opened = NULL: not for this shape.
-    // The slot may be NULL: it has none.
+    // The backend's own way through a layer (ops/mixer.h), which may change `numerics`, or *opened =
+    // NULL: not for this shape. The slot may be NULL: it has none.
     enum status (*mixer_open)(struct backend *backend, const struct mixer_shape *shape,
                               struct mixer **opened);
 

@@ -169,6 +169,7 @@ enum status verb_bench(const struct settings *settings, int *exit_code) {
         return FAIL(USAGE, "bench needs --model DIR or --shape " OFFICIAL_SHAPES ", one of them");
     }
     const enum status status = ranks_run(settings, bench_on_rank, &totals);
-    *exit_code = status == STATUS_OK ? 0 : totals.exit_code;
+    *exit_code =
+        status == STATUS_OK || totals.exit_code != 0 ? totals.exit_code : status_exit_code(status);
     return status;
 }

@@ -55,12 +55,12 @@ static double rate(double amount, double seconds) {
 
 static void choose_hop(struct saying *saying) {
     const struct bench_results *results = saying->results;
-    if (results->hop_seconds > 0) {
-        saying->hop = results->hop_seconds;
-        saying->hop_source = "measured";
-    } else if (saying->settings->hop_us > 0) {
+    if (saying->settings->hop_us > 0) {
         saying->hop = (double)saying->settings->hop_us * 1e-6;
         saying->hop_source = "given";
+    } else if (results->hop_seconds > 0) {
+        saying->hop = results->hop_seconds;
+        saying->hop_source = "measured";
     } else {
         saying->hop = HOP_SECONDS + HOP_BYTE_SECONDS * (double)results->hop_bytes;
         saying->hop_source = "assumed, as between GPUs over NVLink";

@@ -99,7 +99,8 @@ static const struct plugin *find_plugin(char *why, size_t why_bytes) {
         return NULL;
     }
     if (plugin->device_count() <= 0) {
-        snprintf(why, why_bytes, "no CUDA device or driver was found");
+        snprintf(why, why_bytes,
+                 "no CUDA driver, or no device since compute capability 8.0, was found");
         return NULL;
     }
     return plugin;

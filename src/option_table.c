@@ -25,7 +25,8 @@ static const struct option rows[] = {
     {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH | VERB_VERIFY),
      NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
      .help = "a file, folder, glob, @list or -",
-     .score_help = "a file, folder, glob, @list, - or kafka:TOPIC"},
+     .score_help = "a file, folder, glob, @list, - or kafka:TOPIC",
+     .verify_help = "a text, or token ids in NAME.u16 or NAME.u32; else one of its own"},
     {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE), AT(output),
      .fallback = "-", .value = "DST", .help = "a file or -",
      .score_help = "a file, a folder, - or kafka:TOPIC"},
@@ -256,7 +257,10 @@ bool option_takes_value(const struct option *option) {
 }
 
 const char *option_help(const struct option *option, unsigned verb) {
-    return verb == VERB_SCORE && option->score_help != NULL ? option->score_help : option->help;
+    const char *own = verb == VERB_SCORE    ? option->score_help
+                      : verb == VERB_VERIFY ? option->verify_help
+                                            : NULL;
+    return own != NULL ? own : option->help;
 }
 
 const char *option_value_text(const struct option *option) {

@@ -59,7 +59,7 @@ struct option {
     const char *choices;  // "a|b|c", for OPTION_CHOICE
     const char *value;    // what --help shows for the value
     const char *help;
-    const char *score_help; // what --help of score says instead; NULL: the same
+    const char *score_help, *verify_help; // what --help of these says instead; NULL: the same
 };
 
 // All rows, in the order in which --help shows them.

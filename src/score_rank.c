@@ -71,7 +71,12 @@ static enum status check_model(const char *model) {
 static enum status open_model(struct rank_run *run) {
     const struct settings *settings = run->settings;
     const struct model_settings sizes = {.step_tokens = run->step_tokens};
+    char numerics[sizeof run->backend->numerics]; // as the log has said
+    memcpy(numerics, run->backend->numerics, sizeof numerics);
     TRY(model_open(settings->model, run->backend, &sizes, &run->model));
+    if (speaks(run) && strcmp(run->backend->numerics, numerics) != 0) {
+        LOG(INFO, "numerics of this model: %s", run->backend->numerics);
+    }
     const struct model_info *info = model_info(run->model);
     if (settings->bos && info->bos_token < 0) {
         return FAIL(MISMATCH, "--bos: %s/config.json names no bos_token_id", settings->model);

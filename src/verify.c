@@ -151,7 +151,7 @@ static void say_json(FILE *out, const struct verifying *v, const struct verify_r
 }
 
 static enum status verify(struct verifying *v, const struct mapped_file *input,
-                          const struct measure_out *out, int *exit_code) {
+                          const struct measure_out *out, bool *passed) {
     const struct settings *settings = v->settings;
     const struct device_share alone = {.ranks = 1};
     struct verify_report report;
@@ -178,7 +178,7 @@ static enum status verify(struct verifying *v, const struct mapped_file *input,
     } else {
         say_json(out->file, v, &report);
     }
-    *exit_code = report.passed ? 0 : EXIT_VERDICT;
+    *passed = report.passed;
     return STATUS_OK;
 }
 
@@ -186,15 +186,17 @@ enum status verb_verify(const struct settings *settings, int *exit_code) {
     struct verifying v = {.settings = settings};
     struct measure_out out = {0};
     struct mapped_file input = {0};
+    bool passed = false;
     if ((settings->model == NULL) == (settings->shape == NULL)) {
         return FAIL(USAGE, "verify needs --model DIR or --shape " OFFICIAL_SHAPES ", one of them");
     }
     if (settings->input != NULL) TRY(mapped_file_open(settings->input, SIZE_MAX, &input));
     enum status status = measure_out_open(settings, &out);
-    if (status == STATUS_OK) status = verify(&v, &input, &out, exit_code);
+    if (status == STATUS_OK) status = verify(&v, &input, &out, &passed);
     mapped_file_close(&input);
     const enum status closed = measure_out_close(&out, status == STATUS_OK);
     if (status == STATUS_OK) status = closed;
+    if (status == STATUS_OK && !passed) *exit_code = EXIT_VERDICT;
     if (v.backend != NULL) v.backend->table->close(v.backend);
     weights_close(&v.weights);
     free(v.token);

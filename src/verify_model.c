@@ -87,12 +87,22 @@ out:
     return status;
 }
 
+// Tokens that went against float64 with all layers; 0: the model is too large for any.
+static int64_t tokens_compared(const struct verify_report *report) {
+    for (int i = 0; i < report->count; i++) {
+        if (!report->check[i].exact) return report->check[i].tokens;
+    }
+    return 0;
+}
+
 // What the whole model was too large for, with a few of its layers.
 static enum status judge_part(const struct verify_subject *subject, struct verify_report *report) {
-    const bool few = report->count == 0 || report->check[0].tokens < ENOUGH;
+    const int64_t compared = tokens_compared(report);
+    const bool few = compared < ENOUGH;
     struct verify_trial part = {0}, other = {0};
     enum status status = STATUS_OK;
-    if (is_small(subject) && (!few || subject->config->layers <= FEW_LAYERS)) return STATUS_OK;
+    const bool whole = compared > 0 && subject->config->layers <= FEW_LAYERS;
+    if (is_small(subject) && (!few || whole)) return STATUS_OK;
     TRY_OUT(status, verify_trial_open(subject, few_layers(subject), STEP_TOKENS, &part));
     if (few) TRY_OUT(status, verify_oracle(&part, 1, report));
     if (is_small(subject)) goto out;

@@ -256,6 +256,28 @@ static void a_large_model_is_judged_in_part(void **state) {
     assert_true(report.check[0].tokens < 200);
 }
 
+// So large that not even four tokens are for all layers, on a backend where bits are compared anyway.
+static void a_huge_model_is_compared_too(void **state) {
+    struct world *world = *state;
+    struct verify_report report;
+    struct verify_subject subject = {.backend = world->backend,
+                                     .config = &world->config,
+                                     .weights = &world->weights,
+                                     .name = "small",
+                                     .token = world->token,
+                                     .tokens = TOKENS,
+                                     .oracle_work = 1e3};
+    struct backend_table table = *plain;
+    table.linear = linear_rough;
+    assert_int_equal(verify_tolerance_of("f32", &subject.tolerance), STATUS_OK);
+    world->backend->table = &table;
+    const enum status status = verify_model(&subject, &report);
+    world->backend->table = plain;
+    assert_int_equal(status, STATUS_OK);
+    assert_false(passed(&report, "float64"));
+    assert_false(report.passed);
+}
+
 static void random_weights_are_the_same_again(void **state) {
     struct world *world = *state;
     struct mamba2_weights again, other;
@@ -319,6 +341,7 @@ int main(void) {
         cmocka_unit_test(nan_is_no_small_error),
         cmocka_unit_test(a_tail_that_is_not_kept_is_found),
         cmocka_unit_test(a_large_model_is_judged_in_part),
+        cmocka_unit_test(a_huge_model_is_compared_too),
         cmocka_unit_test(random_weights_are_the_same_again),
         cmocka_unit_test(official_shapes_have_official_weights),
     };

@@ -71,13 +71,21 @@ class Bench(RunTest):
         self.assertTrue(0 < scaling["hop_seconds"] < 1)
         self.assertAlmostEqual(scaling["speed_up"], scaling["alone_seconds"] / scaling["seconds"], delta=1e-2)
         self.assertAlmostEqual(scaling["efficiency"], scaling["speed_up"] / 2, delta=1e-2)
+        return found
 
     def test_ranks_as_threads(self):
-        self.check_ranks(back=["--ranks", "2"])
+        found = self.check_ranks(back=["--ranks", "2", "--simulate", "4", "--hop-us", "20"])
+        self.assertEqual([(guess["hop"], guess["hop_seconds"]) for guess in found["simulated"]], [("given", 2e-5)] * 3)
 
     @unittest.skipUnless(HAVE_MPI, "built without MPI")
     def test_ranks_as_processes(self):
         self.check_ranks("run", "-n", "2")
+
+    @unittest.skipUnless(HAVE_MPI, "built without MPI")
+    def test_a_world_that_is_not_what_was_promised(self):
+        done = longscan("bench", "--model", MODEL, *LITTLE, expect=2, environment={"OMPI_COMM_WORLD_SIZE": "2"})
+        self.assertIn("promises 2 ranks", done.stderr)
+        self.assertEqual(done.stdout, "")
 
     def test_a_folder_with_an_odd_name(self):
         model = self.folder / 'a "model"\\n'

@@ -75,6 +75,13 @@ class Verify(RunTest):
         longscan(*arguments, "--output", output, expect=6, environment=environment)
         self.assertEqual(json.loads(output.read_text().splitlines()[-1])["passed"], False)
 
+    def test_a_verdict_that_nobody_can_read(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "verify", "--model", MODEL, "--backend", "cpu", "--input", SOURCE / "README.md"],
+                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot write to standard output", done.stderr)
+
     def test_a_stop(self):
         """One signal is enough, and leaves no half-written file."""
         output = self.folder / "verdict.jsonl"
