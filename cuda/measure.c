@@ -18,18 +18,18 @@ struct cuda_times {
     int64_t room;
 };
 
-static enum status make_room(struct cuda_times **marks, int64_t index) {
-    if (*marks == NULL) *marks = calloc(1, sizeof **marks);
-    if (*marks == NULL) return FAIL(NO_MEMORY, "marks");
-    if (index < (*marks)->room) return STATUS_OK;
+static enum status make_room(struct cuda_times **times, int64_t index) {
+    if (*times == NULL) *times = calloc(1, sizeof **times);
+    if (*times == NULL) return FAIL(NO_MEMORY, "marks");
+    if (index < (*times)->room) return STATUS_OK;
     const int64_t room = index < 512 ? 1024 : 2 * index;
-    cudaEvent_t *event = realloc((*marks)->event, (size_t)room * sizeof *event);
+    cudaEvent_t *event = realloc((*times)->event, (size_t)room * sizeof *event);
     if (event == NULL) return FAIL(NO_MEMORY, "%lld marks", (long long)room);
-    for (int64_t i = (*marks)->room; i < room; i++) {
+    for (int64_t i = (*times)->room; i < room; i++) {
         event[i] = NULL;
     }
-    (*marks)->event = event;
-    (*marks)->room = room;
+    (*times)->event = event;
+    (*times)->room = room;
     return STATUS_OK;
 }
 
@@ -53,13 +53,13 @@ enum status cuda_read_marks(struct backend *backend, int64_t count, double *seco
     return STATUS_OK;
 }
 
-void cuda_times_free(struct cuda_times *marks) {
-    if (marks == NULL) return;
-    for (int64_t i = 0; i < marks->room; i++) {
-        if (marks->event[i] != NULL) (void)cudaEventDestroy(marks->event[i]);
+void cuda_times_free(struct cuda_times *times) {
+    if (times == NULL) return;
+    for (int64_t i = 0; i < times->room; i++) {
+        if (times->event[i] != NULL) (void)cudaEventDestroy(times->event[i]);
     }
-    free(marks->event);
-    free(marks);
+    free(times->event);
+    free(times);
 }
 
 static int rising(const void *left, const void *right) {

@@ -1,6 +1,6 @@
 #pragma once
-// What nccl_transport.c (the compute thread's calls), nccl_watch.c (the thread that sees failures) and
-// nccl_meet.c (start and end) share.
+// What nccl_transport.c (the compute thread's calls), nccl_watch.c (the thread that sees failures),
+// nccl_meet.c (how the ranks come together) and nccl_open.c share.
 
 #include "cuda/nccl_transport.h"
 
@@ -66,6 +66,9 @@ struct nccl_transport {
     enum status meeting_status; // what with
     struct transport_id *ids;   // owned; that thread reads them
 };
+
+extern const struct transport_table nccl_table;
+void nccl_close(struct transport *transport);
 
 // Logs what failed, once; from now on every wait ends with PEER. Thread: any.
 enum status nccl_fail(struct nccl_transport *self, const char *what);

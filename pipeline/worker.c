@@ -50,12 +50,16 @@ static enum status check_step(const struct worker *w, const struct step *step) {
 
 static enum status nll_room(struct worker *w, struct flight *flight) {
     const struct backend_table *table = w->backend->table;
+    int64_t rows = flight->nll_rows > 0 ? flight->nll_rows : CHUNK_TOKENS;
     void *memory = NULL;
     if (flight->nll_rows >= flight->step.rows) return STATUS_OK;
-    TRY(table->host_alloc(w->backend, (size_t)flight->step.rows * sizeof(float), &memory));
+    while (rows < flight->step.rows) {
+        rows *= 2;
+    }
+    TRY(table->host_alloc(w->backend, (size_t)rows * sizeof(float), &memory));
     table->host_release(w->backend, flight->nll);
     flight->nll = memory;
-    flight->nll_rows = flight->step.rows;
+    flight->nll_rows = rows;
     return STATUS_OK;
 }
 

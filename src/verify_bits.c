@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLACES     12  // where a short document is tried in a step
-#define SHORT_MOST 130 // its tokens: three tiles
+#define PLACES      12  // where a short document is tried in a step
+#define SHORT_MOST  130 // its tokens: three tiles
+#define BEHIND_MOST 512
 
 struct trying {
     const struct verify_trial *trial;
@@ -172,7 +173,8 @@ static enum status check_places(struct trying *trying, struct verify_report *rep
     TRY(read_state(trying, trying->slot[0], trying->first_state));
     for (int place = 0; place < PLACES; place++) {
         const int64_t before = 1 + draw(trying, (most - tokens) / (1 + place % 4) - 2);
-        const int64_t behind = draw(trying, most - tokens - before);
+        const int64_t room = most - tokens - before;
+        const int64_t behind = draw(trying, room < BEHIND_MOST ? room : BEHIND_MOST);
         const struct model_span spans[] = {
             {.rows = before},
             {.rows = tokens, .state_out = trying->slot[1]},

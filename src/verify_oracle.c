@@ -4,6 +4,7 @@
 #include "src/verify_plain.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 // How many times what a roundoff in the weights does is allowed: a backend rounds each activation
@@ -24,9 +25,9 @@ struct comparing {
     int64_t tokens; // that go through; one prediction fewer is compared
     int32_t *target;
     float *nll;
-    double *exact; // NLLs
-    char *slot;    // backend memory
-    float *state;  // a layer's, host
+    double *exact, *moved; // NLLs in float64, by the weights and by weights that are off
+    char *slot;            // backend memory
+    float *state;          // a layer's, host
 };
 
 static enum status run_backend(struct comparing *comparing) {
@@ -83,32 +84,53 @@ static enum status compare_state(const struct comparing *comparing, const struct
     return STATUS_OK;
 }
 
-// Each token's error, and the largest that is due to a roundoff of the weights.
-static enum status compare_nlls(const struct comparing *comparing, struct oracle *oracle,
-                                struct oracle *shaken, struct verify_check *check) {
-    const struct verify_trial *trial = comparing->trial;
+// The float64 model along the text, on a thread of its own.
+struct walk {
+    const struct comparing *comparing;
+    struct oracle *oracle; // NULL: there is none to walk with
+    double *nll;           // [tokens], of each token's successor
+};
+
+static void *walk(void *argument) {
+    const struct walk *walk = argument;
+    const struct verify_trial *trial = walk->comparing->trial;
     const int32_t *token = trial->subject->token;
-    const int64_t vocab = trial->config.vocab_size, last = comparing->tokens - 1;
-    double sum = 0, moved_sum = 0, moved_most = 0;
-    for (int64_t i = 0; i <= last; i++) {
-        const double *logits = oracle_step(oracle, token[i]);
-        const double exact = i < last ? oracle_nll(logits, vocab, token[i + 1]) : 0;
-        const double *other = shaken != NULL ? oracle_step(shaken, token[i]) : NULL;
-        if (stop_requested()) return STATUS_STOPPED;
-        if (i == last) break;
-        const double moved =
-            other != NULL ? fabs(oracle_nll(other, vocab, token[i + 1]) - exact) : 0;
-        const double apart = fabs((double)comparing->nll[i] - exact);
-        comparing->exact[i] = exact;
-        check->most = worse(apart, check->most);
-        moved_most = worse(moved, moved_most);
-        sum += apart;
-        moved_sum += moved;
+    const int64_t last = walk->comparing->tokens - 1;
+    for (int64_t i = 0; i <= last && !stop_requested(); i++) {
+        const double *logits = oracle_step(walk->oracle, token[i]);
+        if (i < last) walk->nll[i] = oracle_nll(logits, trial->config.vocab_size, token[i + 1]);
     }
-    check->mean = sum / (double)last;
-    check->mean_allowed = MEAN_TIMES * moved_sum / (double)last;
+    return NULL;
+}
+
+static enum status walk_both(struct walk *exact, struct walk *moved) {
+    pthread_t thread;
+    const bool apart = moved->oracle != NULL;
+    if (apart && pthread_create(&thread, NULL, walk, moved) != 0) {
+        return FAIL(UNEXPECTED, "cannot start a thread for the float64 model");
+    }
+    walk(exact);
+    if (apart) pthread_join(thread, NULL);
+    return stop_requested() ? STATUS_STOPPED : STATUS_OK;
+}
+
+// Each token's error, and the largest that is due to a roundoff of the weights.
+static void compare_nlls(const struct comparing *comparing, const double *moved,
+                         struct verify_check *check) {
+    const int64_t predictions = comparing->tokens - 1;
+    double sum = 0, moved_sum = 0, moved_most = 0;
+    for (int64_t i = 0; i < predictions; i++) {
+        const double exact = comparing->exact[i];
+        const double apart = fabs((double)comparing->nll[i] - exact);
+        const double away = moved != NULL ? fabs(moved[i] - exact) : 0;
+        check->most = worse(apart, check->most);
+        moved_most = worse(away, moved_most);
+        sum += apart;
+        moved_sum += away;
+    }
+    check->mean = sum / (double)predictions;
+    check->mean_allowed = MEAN_TIMES * moved_sum / (double)predictions;
     check->most_allowed = MOST_TIMES * moved_most;
-    return STATUS_OK;
 }
 
 // Comparisons are false for NaN.
@@ -132,36 +154,43 @@ static bool is_shaken(const struct verify_trial *trial) {
            work_of(&trial->config) * (double)sizeof(float) <= (double)MOST_BYTES;
 }
 
-static enum status run(struct comparing *comparing, struct verify_check *check) {
-    const struct verify_trial *trial = comparing->trial;
-    struct plain exact = {0}, moved = {0};
-    struct oracle *oracle = NULL, *shaken = NULL;
-    enum status status = STATUS_OK;
-    TRY_OUT(status, plain_open(trial, 0, &exact));
-    TRY_OUT(status, oracle_open(&exact.weights, &oracle));
-    if (is_shaken(trial)) {
-        TRY_OUT(status, plain_open(trial, trial->subject->tolerance.roundoff, &moved));
-        TRY_OUT(status, oracle_open(&moved.weights, &shaken));
-    }
-    TRY_OUT(status, run_backend(comparing));
-    TRY_OUT(status, compare_nlls(comparing, oracle, shaken, check));
-    for (int64_t layer = 0; layer < trial->config.layers; layer++) {
-        TRY_OUT(status, compare_state(comparing, oracle, shaken, layer, check));
+static enum status compare(const struct comparing *comparing, struct walk *exact,
+                           struct walk *moved, struct verify_check *check) {
+    TRY(walk_both(exact, moved));
+    compare_nlls(comparing, moved->oracle != NULL ? moved->nll : NULL, check);
+    for (int64_t layer = 0; layer < comparing->trial->config.layers; layer++) {
+        TRY(compare_state(comparing, exact->oracle, moved->oracle, layer, check));
     }
     judge(comparing, check);
+    return STATUS_OK;
+}
+
+static enum status run(struct comparing *comparing, struct verify_check *check) {
+    const struct verify_trial *trial = comparing->trial;
+    struct plain plain = {0}, shaken = {0};
+    struct walk exact = {.comparing = comparing, .nll = comparing->exact};
+    struct walk moved = {.comparing = comparing, .nll = comparing->moved};
+    enum status status = STATUS_OK;
+    TRY_OUT(status, plain_open(trial, 0, &plain));
+    TRY_OUT(status, oracle_open(&plain.weights, &exact.oracle));
+    if (is_shaken(trial)) {
+        TRY_OUT(status, plain_open(trial, trial->subject->tolerance.roundoff, &shaken));
+        TRY_OUT(status, oracle_open(&shaken.weights, &moved.oracle));
+    }
+    TRY_OUT(status, run_backend(comparing));
+    status = compare(comparing, &exact, &moved, check);
 out:
-    oracle_close(shaken);
-    oracle_close(oracle);
-    plain_close(&moved);
-    plain_close(&exact);
+    oracle_close(moved.oracle);
+    oracle_close(exact.oracle);
+    plain_close(&shaken);
+    plain_close(&plain);
     return status;
 }
 
 enum status verify_oracle(const struct verify_trial *trial, int64_t least,
                           struct verify_report *report) {
     const struct verify_subject *subject = trial->subject;
-    const double token_work = work_of(&trial->config) * (is_shaken(trial) ? 2 : 1);
-    const int64_t most = (int64_t)(subject->oracle_work / token_work);
+    const int64_t most = (int64_t)(subject->oracle_work / work_of(&trial->config));
     struct comparing comparing = {.trial = trial,
                                   .tokens = most < subject->tokens ? most : subject->tokens};
     struct verify_check check = {.name = "float64", .layers = trial->config.layers, .first = -1};
@@ -172,9 +201,10 @@ enum status verify_oracle(const struct verify_trial *trial, int64_t least,
     comparing.target = calloc((size_t)comparing.tokens, sizeof *comparing.target);
     comparing.nll = calloc((size_t)comparing.tokens, sizeof *comparing.nll);
     comparing.exact = calloc((size_t)comparing.tokens, sizeof *comparing.exact);
+    comparing.moved = calloc((size_t)comparing.tokens, sizeof *comparing.moved);
     comparing.state = malloc(model_info(trial->model)->ssm_bytes);
     if (comparing.target == NULL || comparing.nll == NULL || comparing.exact == NULL ||
-        comparing.state == NULL) {
+        comparing.moved == NULL || comparing.state == NULL) {
         status = FAIL(NO_MEMORY, "%lld tokens", (long long)comparing.tokens);
         goto out;
     }
@@ -185,6 +215,7 @@ out:
     free(comparing.target);
     free(comparing.nll);
     free(comparing.exact);
+    free(comparing.moved);
     free(comparing.state);
     return status;
 }

@@ -386,7 +386,7 @@ static inline struct leader_counts expect_exact(const struct trial *trial) {
         assert_int_equal(runs[r].exit_code, 0);
         const struct worker_counts *worker = &runs[r].counts.worker;
         assert_true(worker->compute_ns + worker->wait_ns <= runs[0].counts.leader.run_ns);
-        if (trial->ahead) assert_true(worker->ahead > worker->steps / 4);
+        if (trial->ahead) assert_true(worker->ahead > 0); // how many is the schedule's
         const struct slots_counts *slots = &runs[r].counts.slots;
         assert_int_equal(slots->device + slots->host + slots->file, 0); // nobody needs any now
     }

@@ -54,20 +54,20 @@ static void choose(struct rank_thread *self) {
 }
 
 static void all_ranks_choose_the_same(void **state) {
+    // clang-format off
     static const struct question questions[] = {
-        {.device = {"a/1", "a/2", "b/1"},  .direct = true                       },
-        {                               .wish = TRANSPORT_DIRECT, .device = {"a/1", "a/2", "b/1"},                        .direct = true},
-        {                               .wish = TRANSPORT_HOST, .device = {"a/1", "a/2", "b/1"}                                     },
-        { .device = {"a/1", "a/2", "a/1"}        },
-        {         .wish = TRANSPORT_DIRECT,  .device = {"a/1", "a/2", "a/1"},              .status = STATUS_USAGE},
-        {                               .device = {"a/1", "a/2", "b/1"},  .why_not = {NULL, "no library", NULL}},
-        {                                                                                  .wish = TRANSPORT_DIRECT,
-         .device = {"a/1", "a/2", "b/1"},
-         .why_not = {NULL, NULL, "no library"},
-         .status = STATUS_USAGE},
-        {                                                        .none = true         },
-        {                                                   .wish = TRANSPORT_DIRECT,                                 .none = true,                                                 .status = STATUS_USAGE},
+        {.device = {"a/1", "a/2", "b/1"}, .direct = true},
+        {.wish = TRANSPORT_DIRECT, .device = {"a/1", "a/2", "b/1"}, .direct = true},
+        {.wish = TRANSPORT_HOST, .device = {"a/1", "a/2", "b/1"}},
+        {.device = {"a/1", "a/2", "a/1"}},
+        {.wish = TRANSPORT_DIRECT, .device = {"a/1", "a/2", "a/1"}, .status = STATUS_USAGE},
+        {.device = {"a/1", "a/2", "b/1"}, .why_not = {NULL, "no library", NULL}},
+        {.wish = TRANSPORT_DIRECT, .device = {"a/1", "a/2", "b/1"},
+         .why_not = {NULL, NULL, "no library"}, .status = STATUS_USAGE},
+        {.none = true},
+        {.wish = TRANSPORT_DIRECT, .none = true, .status = STATUS_USAGE},
     };
+    // clang-format on
     (void)state;
     for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
         asked = &questions[i];

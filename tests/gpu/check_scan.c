@@ -47,7 +47,7 @@ static void check_batch(const struct world *world, struct tally *tally, int s, u
     struct piece pieces[12];
     struct scan_case cpu, cuda;
     char *out[12];
-    const int64_t taps = 2 + (int64_t)draw(seed, 3);
+    const int64_t taps = 1 + (int64_t)draw(seed, 5);
     const float dt_scale = draw(seed, 3) == 0 ? 30.0f : 1.0f; // decays that underflow
     const int64_t count = draw_pieces(seed, &shapes[s], taps, pieces);
     case_open(&cpu, shapes[s], taps, pieces, count, dt_scale);
