@@ -23,106 +23,13 @@
 // had waited for carried t - 1, the last to read it.
 
 #include "cuda/cuda_check.h"
-#include "cuda/hopper_scan_subtile.cuh"
+#include "cuda/hopper_scan_ring.cuh"
 
 namespace {
 
-using hopper::panel;
-
-constexpr int kConsumers = 256;
-constexpr int kThreads = kConsumers + 128;
-constexpr int kStages = 3;
-constexpr int kSlots = 2;
-
-enum { FIRST = 1, LAST = 2, ZERO = 4, STOP = 8 };
-
-struct stage_info {
-    int32_t row, rows, head, tile, flags; // rows: from here to the tile's end
-};
-
-struct shared_memory {
-    struct {
-        panel b[2], c[2]; // panels of 64 of n
-        panel x[2];       // the two heads
-    } stage[kStages];
-    panel z[kSlots][2]; // the two heads
-    panel h[2][2];      // [head]: rows are p, panels of 64 of n
-    float4 decay[kStages][2][SCAN_SUBTILE];
-    float norm_weight[2][64];
-    stage_info info[kStages];
-    uint64_t full[kStages], empty[kStages], z_full[kSlots], z_empty[kSlots];
-};
-
-struct kernel_args {
-    scan_batch batch;
-    __nv_bfloat16 *raw;
-    int64_t raw_pitch, heads, groups, pairs, tickets;
-    const float4 *decay;
-    int64_t decay_pitch;
-    const float *states, *d, *norm_weight;
-    float *sq;
-    const int32_t *order;
-    int32_t *ticket;
-};
+using namespace ssd;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-struct ring {
-    uint32_t at, parity;
-};
-template <int kCount>
-__device__ void next(ring &r) {
-    if (++r.at == kCount) r.at = 0, r.parity ^= 1;
-}
-
-__device__ void produce(const kernel_args &a, const scan_maps &maps, shared_memory &s) {
-    const uint64_t once = hopper::policy_first();
-    const uint64_t again = hopper::policy_last();
-    const int32_t c_panel = (int32_t)a.groups * 2;
-    ring r = {0, 1};
-    ring slot = {0, 1};
-    for (;;) {
-        const int64_t ticket = atomicAdd(a.ticket, 1);
-        if (ticket >= a.tickets) break;
-        const int32_t index = a.order[ticket / a.pairs];
-        const int32_t head = (int32_t)(ticket % a.pairs) * 2;
-        const int32_t panel = (int32_t)(head * a.groups / a.heads) * 2;
-        const scan_tile tile = a.batch.tile[index];
-        const scan_span span = a.batch.span[tile.span];
-        const bool zero = tile.row == span.row && span.state_in == nullptr;
-        for (int at = 0; at < tile.rows; at += SCAN_SUBTILE) {
-            auto &stage = s.stage[r.at];
-            uint64_t *full = &s.full[r.at];
-            const int32_t row = (int32_t)tile.row + at;
-            const int left = tile.rows - at;
-            hopper::wait(&s.empty[r.at], r.parity);
-            s.info[r.at] = {row, left, head, index,
-                            (at == 0 ? FIRST : 0) | (left <= SCAN_SUBTILE ? LAST : 0) |
-                                (zero ? ZERO : 0)};
-            hopper::arrive_expect(full, sizeof stage + sizeof s.decay[0]);
-            hopper::load_box(stage.b, &maps.bc, 0, row, panel, full, again);
-            hopper::load_box(stage.c, &maps.bc, 0, row, c_panel + panel, full, again);
-            hopper::load_box(stage.x, &maps.x, 0, row, head, full, once);
-            for (int h = 0; h < 2; h++) { // an absent head's are of the last one: never used
-                hopper::load_bytes(s.decay[r.at][h],
-                                   a.decay + min((int64_t)head + h, a.heads - 1) * a.decay_pitch +
-                                       row,
-                                   sizeof s.decay[0][0], full);
-            }
-            next<kStages>(r);
-            hopper::wait(&s.z_empty[slot.at], slot.parity);
-            hopper::arrive_expect(&s.z_full[slot.at], sizeof s.z[0]);
-            for (int h = 0; h < 2; h++) {
-                hopper::load_box(&s.z[slot.at][h], &maps.z, 0, row, head + h, &s.z_full[slot.at],
-                                 once);
-            }
-            next<kSlots>(slot);
-        }
-    }
-    hopper::wait(&s.empty[r.at], r.parity);
-    s.info[r.at].flags = STOP;
-    hopper::arrive(&s.full[r.at]);
-}
 
 // Its norm weights -> shared memory, the state before the tile -> h. Returns D.
 __device__ float load_head(const kernel_args &a, const stage_info &info, int group, int thread,
@@ -155,7 +62,7 @@ __device__ float load_head(const kernel_args &a, const stage_info &info, int gro
 __device__ void store_v(const kernel_args &a, const scan_maps &maps, const panel &v,
                         const stage_info &info, int head, int thread) {
     if (info.rows >= SCAN_SUBTILE) {
-        if (thread == 0) hopper::store_box(&maps.z, v.element, 0, info.row, head);
+        if (thread == 0) store_box(&maps.z, v.element, 0, info.row, head);
         return;
     }
     const int piece = thread % 8;
@@ -169,40 +76,40 @@ __device__ void store_v(const kernel_args &a, const scan_maps &maps, const panel
 
 __device__ void consume(const kernel_args &a, const scan_maps &maps, shared_memory &s) {
     const int group = (int)threadIdx.x / 128;
-    const hopper::place me = hopper::place_of((int)threadIdx.x % 128);
+    const place me = place_of((int)threadIdx.x % 128);
     const bool leads_warp = threadIdx.x % 32 == 0;
     float d = 0.0f;
     float h[64] = {};
     ring r = {0, 0};
     ring slot = {0, 0};
     for (uint32_t t = 0;; t++) {
-        hopper::wait(&s.full[r.at], r.parity);
+        wait(&s.full[r.at], r.parity);
         const stage_info info = s.info[r.at];
         if ((info.flags & STOP) != 0) break;
         auto &stage = s.stage[r.at];
         const panel &x = stage.x[group];
         const float4 *decay = s.decay[r.at][group];
         float score[32], carried[32], inner[32];
-        hopper::products_begin();
-        hopper::product_over_state(score, stage.c, stage.b);
-        hopper::products_commit();
-        hopper::products_wait<1>();
-        hopper::pin(h);
-        if (t > 0 && leads_warp) hopper::arrive(&s.empty[(r.at + kStages - 1) % kStages]);
+        products_begin();
+        product_over_state(score, stage.c, stage.b);
+        products_commit();
+        products_wait<1>();
+        pin(h);
+        if (t > 0 && leads_warp) arrive(&s.empty[(r.at + kStages - 1) % kStages]);
         if ((info.flags & FIRST) != 0) {
             d = load_head(a, info, group, me.thread, s.norm_weight[group], h);
         }
-        if (info.rows < SCAN_SUBTILE) hopper::clear_rows(stage.x[group], info.rows, me.thread);
-        hopper::store_state(h, s.h[group], me);
-        hopper::fence_async();
-        hopper::warpgroup_sync(1 + group);
+        if (info.rows < SCAN_SUBTILE) clear_rows(stage.x[group], info.rows, me.thread);
+        store_state(h, s.h[group], me);
+        fence_async();
+        warpgroup_sync(1 + group);
         if (t > 0 && me.thread == 0) {
-            hopper::stores_read();
-            hopper::arrive(&s.z_empty[(slot.at + kSlots - 1) % kSlots]);
+            stores_read();
+            arrive(&s.z_empty[(slot.at + kSlots - 1) % kSlots]);
         }
-        hopper::products_begin();
-        hopper::product_over_state(carried, stage.c, s.h[group]);
-        hopper::products_commit();
+        products_begin();
+        product_over_state(carried, stage.c, s.h[group]);
+        products_commit();
 
         uint32_t wx[16], m[16]; // while scores and carried run: all that does not need them
         float factor[32], gate[32];
@@ -211,40 +118,40 @@ __device__ void consume(const kernel_args &a, const scan_maps &maps, shared_memo
         for (int i = 0; i < 64; i++) {
             h[i] *= fall;
         }
-        hopper::weigh_x(wx, x, decay, me);
-        hopper::factors(factor, decay, me);
-        hopper::products_wait<1>();
-        hopper::pin(score);
-        hopper::mask_scores(m, score, factor, me);
-        hopper::products_begin();
-        hopper::product_over_rows(inner, m, x);
-        hopper::products_commit();
-        hopper::add_product_over_rows(h, wx, stage.b);
-        hopper::products_commit();
+        weigh_x(wx, x, decay, me);
+        factors(factor, decay, me);
+        products_wait<1>();
+        pin(score);
+        mask_scores(m, score, factor, me);
+        products_begin();
+        product_over_rows(inner, m, x);
+        products_commit();
+        add_product_over_rows(h, wx, stage.b);
+        products_commit();
 
         panel &z = s.z[slot.at][group];
-        hopper::wait(&s.z_full[slot.at], slot.parity);
-        hopper::load_gate(gate, z, me);
+        wait(&s.z_full[slot.at], slot.parity);
+        load_gate(gate, z, me);
         const float2 rise = make_float2(decay[me.top].w, decay[me.top + 8].w);
-        hopper::products_wait<1>();
-        hopper::pin(carried);
-        hopper::pin(inner);
+        products_wait<1>();
+        pin(carried);
+        pin(inner);
         const float2 squares =
-            hopper::store_gated(carried, inner, gate, rise, d, s.norm_weight[group], x, z, me);
+            store_gated(carried, inner, gate, rise, d, s.norm_weight[group], x, z, me);
         const int number = info.head + group;
         if (number < a.heads) {
-            hopper::store_squares(a.sq + (int64_t)info.row * a.heads + number, a.heads, info.rows,
-                                  squares, me);
+            store_squares(a.sq + (int64_t)info.row * a.heads + number, a.heads, info.rows, squares,
+                          me);
         }
-        hopper::fence_async();
-        hopper::warpgroup_sync(1 + group);
+        fence_async();
+        warpgroup_sync(1 + group);
         if (number < a.heads) store_v(a, maps, z, info, number, me.thread);
         next<kStages>(r);
         next<kSlots>(slot);
     }
-    hopper::stores_read();
-    hopper::products_wait<0>();
-    hopper::pin(h);
+    stores_read();
+    products_wait<0>();
+    pin(h);
 }
 
 #endif
@@ -256,24 +163,24 @@ __global__ void __launch_bounds__(kThreads, 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ char memory[];
     shared_memory &s = *reinterpret_cast<shared_memory *>(
-        memory + ((1024u - hopper::shared_address(memory) % 1024u) % 1024u));
+        memory + ((1024u - shared_address(memory) % 1024u) % 1024u));
     if (threadIdx.x == 0) {
         for (int i = 0; i < kStages; i++) {
-            hopper::barrier_init(&s.full[i], 1);
-            hopper::barrier_init(&s.empty[i], kConsumers / 32);
+            barrier_init(&s.full[i], 1);
+            barrier_init(&s.empty[i], kConsumers / 32);
         }
         for (int i = 0; i < kSlots; i++) {
-            hopper::barrier_init(&s.z_full[i], 1);
-            hopper::barrier_init(&s.z_empty[i], 2);
+            barrier_init(&s.z_full[i], 1);
+            barrier_init(&s.z_empty[i], 2);
         }
-        hopper::barrier_init_done();
+        barrier_init_done();
     }
     __syncthreads();
     if (threadIdx.x < kConsumers) {
-        hopper::more_registers<240>();
+        more_registers<240>();
         consume(a, maps, s);
     } else {
-        hopper::fewer_registers<24>();
+        fewer_registers<24>();
         if (threadIdx.x == kConsumers) produce(a, maps, s);
     }
 #endif

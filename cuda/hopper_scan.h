@@ -40,7 +40,7 @@ struct hopper_scan_args {
     int64_t raw_pitch; // elements; a multiple of 8
     const float *dt_raw;
     int64_t dt_pitch;         // dt_raw: [rows, dt_pitch], the first `heads` columns
-    const float *conv_weight; // [conv_width, d_conv]
+    const float *conv_weight; // [conv_width, d_conv], aligned to 16 bytes
     const float *conv_bias;   // [conv_width] or NULL
     const float *dt_bias;     // [heads]
     float dt_least, dt_most;

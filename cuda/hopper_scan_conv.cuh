@@ -1,12 +1,12 @@
 #pragma once
 // The causal convolution of W neighbouring channels, row after row, as hopper_scan_prep.cu (B and
 // C) and hopper_scan_state.cu (x) do it: four taps from the oldest, one fma each, from the bias
-// on; then SiLU. W is 2 or 8: 4 or 16 bytes of a row.
+// on; then SiLU. W is 4 or 8: 8 or 16 bytes of a row.
 
 #include "cuda/hopper_scan_ptx.cuh"
 #include "cuda/hopper_scan_shared.h"
 
-namespace hopper {
+namespace ssd {
 
 constexpr float kLog2E = 1.44269504f;
 
@@ -22,9 +22,21 @@ struct conv {
 template <int W>
 __device__ inline void conv_load(conv<W> &conv, const float *weight, const float *bias,
                                  int64_t channel, int d_conv) {
+    const bool whole = W == 4 && d_conv == 4; // a channel's taps at once
+    if (whole) {
+#pragma unroll
+        for (int c = 0; c < W; c++) {
+            const float4 taps = __ldg(reinterpret_cast<const float4 *>(weight) + channel + c);
+            conv.weight[0][c] = taps.x * -kLog2E;
+            conv.weight[1][c] = taps.y * -kLog2E;
+            conv.weight[2][c] = taps.z * -kLog2E;
+            conv.weight[3][c] = taps.w * -kLog2E;
+        }
+    }
 #pragma unroll
     for (int c = 0; c < W; c++) {
         conv.bias[c] = bias != nullptr ? __ldg(bias + channel + c) * -kLog2E : 0.0f;
+        if (whole) continue;
 #pragma unroll
         for (int tap = 0; tap < 4; tap++) {
             const int at = tap - (4 - d_conv);
@@ -37,8 +49,8 @@ __device__ inline void conv_load(conv<W> &conv, const float *weight, const float
 template <int W>
 struct piece_of; // a row's W channels
 template <>
-struct piece_of<2> {
-    using type = uint32_t;
+struct piece_of<4> {
+    using type = uint2;
 };
 template <>
 struct piece_of<8> {
@@ -47,15 +59,15 @@ struct piece_of<8> {
 template <int W>
 using piece = typename piece_of<W>::type;
 
-__device__ inline void unpack(float (&out)[2], uint32_t in) {
-    out[0] = low(in), out[1] = high(in);
+__device__ inline void unpack(float (&out)[4], uint2 in) {
+    out[0] = low(in.x), out[1] = high(in.x), out[2] = low(in.y), out[3] = high(in.y);
 }
 __device__ inline void unpack(float (&out)[8], uint4 in) {
     out[0] = low(in.x), out[1] = high(in.x), out[2] = low(in.y), out[3] = high(in.y);
     out[4] = low(in.z), out[5] = high(in.z), out[6] = low(in.w), out[7] = high(in.w);
 }
-__device__ inline uint32_t pack(const float (&in)[2]) {
-    return pack(in[0], in[1]);
+__device__ inline uint2 pack(const float (&in)[4]) {
+    return make_uint2(pack(in[0], in[1]), pack(in[2], in[3]));
 }
 __device__ inline uint4 pack(const float (&in)[8]) {
     return make_uint4(pack(in[0], in[1]), pack(in[2], in[3]), pack(in[4], in[5]),
@@ -96,4 +108,4 @@ __device__ inline void halo(float (&out)[W], const float *state, int64_t conv_wi
     }
 }
 
-} // namespace hopper
+} // namespace ssd

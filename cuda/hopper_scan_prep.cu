@@ -9,10 +9,8 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kTailThreads = 128;
 constexpr int64_t kTailSpans = 4096;
-constexpr int kWidth = 2;              // neighbouring channels a thread convolves
-constexpr int kChannels = 32 * kWidth; // of B and C a block convolves
-constexpr int kHeads = 32;             // whose dt a block computes
-constexpr int kRunRows = 8;            // rows a thread convolves one after the other
+constexpr int kChannels = 256; // of B and C a block convolves
+constexpr int kHeads = 32;     // whose dt a block computes
 
 struct tail_args {
     scan_batch batch;
@@ -31,7 +29,7 @@ __global__ void __launch_bounds__(kTailThreads) tail_kernel(tail_args a) {
         if (span.state_out == nullptr) continue;
         float *out = reinterpret_cast<float *>(
             span.state_out + a.batch.layer * span.out_layer_bytes + a.batch.conv_offset);
-        const float *in = hopper::conv_state(a.batch, span);
+        const float *in = ssd::conv_state(a.batch, span);
         for (int k = 0; k < a.d_conv - 1; k++) {
             const int64_t row = span.rows - (a.d_conv - 1) + k; // below 0: older than the span
             float value = 0.0f;
@@ -66,43 +64,61 @@ struct subtile {
     bool first; // of the span
 };
 
-// Thread: 2 channels x 8 rows and the 3 rows before. A warp reads 128 bytes of a row.
-__device__ void conv_bc(const prep_args &a, const subtile &tile, const scan_span &span, int part) {
-    const int64_t channel = (int64_t)part * kChannels + threadIdx.x % 32 * kWidth; // in B, C
-    const int first = (int)threadIdx.x / 32 * kRunRows;
-    if (channel >= a.bc_width || first >= tile.rows) return;
-    const int64_t conv_channel = a.conv_width - a.bc_width + channel;
-    const float *state = hopper::conv_state(a.batch, span);
-    const __nv_bfloat16 *in = a.raw_bc + (tile.row + first) * a.raw_pitch + channel;
-    using piece = hopper::piece<kWidth>;
-    piece raw[kRunRows];
-#pragma unroll
-    for (int i = 0; i < kRunRows; i++) {
-        raw[i] = {};
-        if (first + i < tile.rows) raw[i] = *reinterpret_cast<const piece *>(in + i * a.raw_pitch);
+// Shared memory of a block: raw rows of B and C from SCAN_HALO before the subtile on, or dt and s.
+union prep_memory {
+    __nv_bfloat16 raw[SCAN_HALO + SCAN_SUBTILE][kChannels];
+    struct {
+        float dt[SCAN_SUBTILE][kHeads + 1];
+        float s[SCAN_SUBTILE][kHeads + 1];
+    } decay;
+};
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+constexpr int kWidth = 4;    // channels a thread convolves
+constexpr int kRunRows = 16; // rows a thread convolves one after the other
+
+// A thread copies a row, then convolves 4 channels x 16 rows. A warp writes 256 bytes of a row.
+__device__ void conv_bc(const prep_args &a, const subtile &tile, const scan_span &span, int part,
+                        prep_memory &s, uint64_t *landed, uint32_t parity) {
+    const int from = tile.first ? SCAN_HALO : 0;
+    const int count = SCAN_HALO - from + tile.rows;
+    const int row = from + (int)threadIdx.x; // of s.raw
+    if (threadIdx.x == 0) ssd::arrive_expect(landed, (uint32_t)(count * sizeof s.raw[0]));
+    if ((int)threadIdx.x < count) {
+        ssd::load_bytes(s.raw[row],
+                        a.raw_bc + (tile.row - SCAN_HALO + row) * a.raw_pitch + part * kChannels,
+                        sizeof s.raw[0], landed);
     }
+    const int column = (int)threadIdx.x % (kChannels / kWidth) * kWidth;
+    const int first = (int)threadIdx.x / (kChannels / kWidth) * kRunRows;
+    const int64_t channel = (int64_t)part * kChannels + column; // in B, C
+    const int64_t conv_channel = a.conv_width - a.bc_width + channel;
+    ssd::conv<kWidth> conv;
+    ssd::conv_load(conv, a.conv_weight, a.conv_bias, conv_channel, a.d_conv);
+    ssd::wait(landed, parity);
     float window[4][kWidth];
-#pragma unroll
-    for (int back = 3; back > 0; back--) {
-        if (tile.first && first == 0) {
-            hopper::halo(window[3 - back], state, a.conv_width, conv_channel, a.d_conv, back);
-        } else {
-            hopper::unpack(window[3 - back],
-                           *reinterpret_cast<const piece *>(in - back * a.raw_pitch));
+#    pragma unroll
+    for (int i = 0; i < SCAN_HALO; i++) {
+        ssd::unpack(window[i], *reinterpret_cast<const uint2 *>(&s.raw[first + i][column]));
+    }
+    if (tile.first && first == 0) {
+        const float *state = ssd::conv_state(a.batch, span);
+#    pragma unroll
+        for (int i = 0; i < SCAN_HALO; i++) {
+            ssd::halo(window[i], state, a.conv_width, conv_channel, a.d_conv, SCAN_HALO - i);
         }
     }
-    hopper::conv<kWidth> conv;
-    hopper::conv_load(conv, a.conv_weight, a.conv_bias, conv_channel, a.d_conv);
     __nv_bfloat16 *out = a.bc + (tile.row + first) * a.bc_width + channel;
-#pragma unroll
+#    pragma unroll
     for (int i = 0; i < kRunRows; i++) {
         float y[kWidth];
-        hopper::unpack(window[(i + 3) % 4], raw[i]);
-        hopper::conv_row(y, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
-                         window[(i + 3) % 4]);
-        if (first + i < tile.rows) {
-            __stcg(reinterpret_cast<piece *>(out + i * a.bc_width), hopper::pack(y));
-        }
+        ssd::unpack(window[(i + 3) % 4],
+                    *reinterpret_cast<const uint2 *>(&s.raw[first + i + SCAN_HALO][column]));
+        ssd::conv_row(y, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
+                      window[(i + 3) % 4]);
+        if (first + i < tile.rows) __stcg(reinterpret_cast<uint2 *>(out), ssd::pack(y));
+        out += a.bc_width;
     }
 }
 
@@ -113,23 +129,30 @@ __device__ float dt_of(float x, float least, float most) {
 
 // dt by all threads, then s by one thread a head, row after row: a sum in pairs would depend on
 // where the pairs lie; then w.
-__device__ void decays(const prep_args &a, const subtile &tile, int part) {
-    __shared__ float dt[SCAN_SUBTILE][kHeads + 1];
-    __shared__ float s[SCAN_SUBTILE][kHeads + 1];
+__device__ void decays(const prep_args &a, const subtile &tile, int part, prep_memory &memory) {
+    auto &dt = memory.decay.dt;
+    auto &s = memory.decay.s;
     const int64_t first_head = (int64_t)part * kHeads;
-    for (int i = (int)threadIdx.x; i < tile.rows * kHeads; i += kThreads) {
-        const int64_t head = first_head + i % kHeads;
-        const int row = i / kHeads;
-        if (head < a.heads) {
-            const float raw = a.dt_raw[(tile.row + row) * a.dt_pitch + head];
-            dt[row][i % kHeads] = dt_of(raw + a.dt_bias[head], a.least, a.most);
+    const int64_t head = first_head + threadIdx.x % kHeads;
+    if (head < a.heads) {
+        const float bias = a.dt_bias[head];
+        float raw[SCAN_SUBTILE / (kThreads / kHeads)];
+#    pragma unroll
+        for (int i = 0; i < SCAN_SUBTILE / (kThreads / kHeads); i++) {
+            const int row = (int)threadIdx.x / kHeads + i * (kThreads / kHeads);
+            raw[i] = row < tile.rows ? a.dt_raw[(tile.row + row) * a.dt_pitch + head] : 0.0f;
+        }
+#    pragma unroll
+        for (int i = 0; i < SCAN_SUBTILE / (kThreads / kHeads); i++) {
+            const int row = (int)threadIdx.x / kHeads + i * (kThreads / kHeads);
+            dt[row][threadIdx.x % kHeads] = dt_of(raw[i] + bias, a.least, a.most);
         }
     }
     __syncthreads();
     if (threadIdx.x < kHeads && first_head + threadIdx.x < a.heads) {
-        const float rate = a.a[first_head + threadIdx.x] * hopper::kLog2E;
+        const float rate = a.a[first_head + threadIdx.x] * ssd::kLog2E;
         float sum = 0.0f;
-#pragma unroll 8
+#    pragma unroll 8
         for (int row = 0; row < tile.rows; row++) {
             sum = fmaf(dt[row][threadIdx.x], rate, sum);
             s[row][threadIdx.x] = sum;
@@ -139,9 +162,9 @@ __device__ void decays(const prep_args &a, const subtile &tile, int part) {
     const int row = (int)threadIdx.x % SCAN_SUBTILE;
     for (int h = (int)threadIdx.x / SCAN_SUBTILE; h < kHeads; h += kThreads / SCAN_SUBTILE) {
         if (row >= tile.rows || first_head + h >= a.heads) continue;
-        const float w = hopper::exp2_fast(s[tile.rows - 1][h] - s[row][h]) * dt[row][h];
+        const float w = ssd::exp2_fast(s[tile.rows - 1][h] - s[row][h]) * dt[row][h];
         a.decay[(first_head + h) * a.decay_pitch + tile.row + row] =
-            make_float4(s[row][h], dt[row][h], w, hopper::exp2_fast(s[row][h]));
+            make_float4(s[row][h], dt[row][h], w, ssd::exp2_fast(s[row][h]));
     }
 }
 
@@ -172,31 +195,43 @@ __device__ void order_tiles(const prep_args &a) {
     }
 }
 
-// Grid: (1 + tiles * subtile_step * parts)  Block: (kThreads)  Shared: 17 KB
-// Block 0 orders the tiles. Another takes one part (64 channels of B and C, or 32 heads' dt) of
+#endif
+
+// Grid: (1 + tiles * subtile_step * parts)  Block: (kThreads)  Shared: 34 KB
+// Block 0 orders the tiles. Another takes one part (256 channels of B and C, or 32 heads' dt) of
 // every subtile_step-th subtile of one tile.
 __global__ void __launch_bounds__(kThreads, 4) prep_kernel(prep_args a) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    __shared__ __align__(128) prep_memory memory;
+    __shared__ uint64_t landed;
     if (blockIdx.x == 0) {
         order_tiles(a);
         return;
     }
-    const int64_t block = (int64_t)blockIdx.x - 1;
-    const int part = (int)(block % a.parts);
-    const scan_tile tile = a.batch.tile[block / (a.parts * a.subtile_step)];
+    if (threadIdx.x == 0) {
+        ssd::barrier_init(&landed, 1);
+        ssd::barrier_init_done();
+    }
+    const uint32_t block = blockIdx.x - 1;
+    const int part = (int)(block % (uint32_t)a.parts);
+    const scan_tile tile = a.batch.tile[block / (uint32_t)(a.parts * a.subtile_step)];
     const scan_span span = a.batch.span[tile.span];
     const int step = (int)a.subtile_step * SCAN_SUBTILE;
-    for (int at = (int)(block / a.parts % a.subtile_step) * SCAN_SUBTILE; at < tile.rows;
-         at += step) {
+    uint32_t parity = 0;
+    for (int at = (int)(block / (uint32_t)a.parts % (uint32_t)a.subtile_step) * SCAN_SUBTILE;
+         at < tile.rows; at += step) {
         const int left = tile.rows - at;
         const subtile sub = {tile.row + at, left < SCAN_SUBTILE ? left : SCAN_SUBTILE,
                              tile.row + at == span.row};
+        __syncthreads(); // the shared memory of the subtile before is free
         if (part < a.conv_parts) {
-            conv_bc(a, sub, span, part);
+            conv_bc(a, sub, span, part, memory, &landed, parity);
         } else {
-            __syncthreads(); // the shared memory of the subtile before is free
-            decays(a, sub, part - (int)a.conv_parts);
+            decays(a, sub, part - (int)a.conv_parts, memory);
         }
+        parity ^= 1;
     }
+#endif
 }
 
 const __nv_bfloat16 *raw_at(const hopper_scan_args *args, int64_t column) {
@@ -206,10 +241,9 @@ const __nv_bfloat16 *raw_at(const hopper_scan_args *args, int64_t column) {
 } // namespace
 
 enum status hopper_scan_conv_tail(const struct hopper_scan_args *args, cudaStream_t stream) {
-    const int64_t d_inner = args->shape.heads * args->shape.head_dim;
-    const int64_t conv_width = d_inner + 2 * args->shape.groups * args->shape.d_state;
-    const tail_args kernel_args = {args->batch, raw_at(args, d_inner), args->raw_pitch, conv_width,
-                                   (int)args->d_conv};
+    const int64_t conv_width = scan_conv_width(args);
+    const tail_args kernel_args = {args->batch, raw_at(args, args->shape.heads * SCAN_HEAD_DIM),
+                                   args->raw_pitch, conv_width, (int)args->d_conv};
     const unsigned parts = (unsigned)((conv_width + kTailThreads - 1) / kTailThreads);
     const int64_t spans = args->batch.spans < kTailSpans ? args->batch.spans : kTailSpans;
     if (spans == 0) return STATUS_OK;
@@ -255,4 +289,10 @@ enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t s
     prep_kernel<<<(unsigned)(1 + batch.tiles * step * parts), kThreads, 0, stream>>>(kernel_args);
     CUDA_TRY(cudaGetLastError());
     return STATUS_OK;
+}
+
+enum status hopper_scan_prepare(const struct hopper_scan_args *args, cudaStream_t stream) {
+    if (args->batch.tiles == 0) return STATUS_OK;
+    TRY(scan_prep_launch(args, stream));
+    return scan_state_launch(args, stream);
 }

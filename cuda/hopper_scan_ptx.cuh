@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-namespace hopper {
+namespace ssd {
 
 __device__ inline uint32_t shared_address(const void *pointer) {
     return (uint32_t)__cvta_generic_to_shared(pointer);
@@ -37,7 +37,7 @@ __device__ inline void arrive_expect(uint64_t *barrier, uint32_t bytes) {
 __device__ inline void wait(uint64_t *barrier, uint32_t parity) {
     const uint32_t address = shared_address(barrier);
 #pragma unroll 1
-    for (uint32_t tries = 0; tries < (1u << 22); tries++) {
+    for (uint32_t tries = 0; tries < (1u << 19); tries++) {
         uint32_t done;
         asm volatile("{\n.reg .pred p;\n"
                      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
@@ -227,4 +227,4 @@ __device__ inline void product_n128_both_turned(float (&d)[64], uint64_t a, uint
                  : "l"(a), "l"(b), "r"(add));
 }
 
-} // namespace hopper
+} // namespace ssd

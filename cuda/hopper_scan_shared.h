@@ -14,6 +14,7 @@
 #include "cuda/hopper_scan.h"
 
 #include <cuda.h>
+#include <cuda_runtime_api.h>
 
 enum {
     SCAN_SUBTILE = 64,
@@ -26,6 +27,9 @@ enum {
 
 static inline int64_t scan_decay_pitch(int64_t rows) { // copies are of whole subtiles
     return rows + SCAN_SUBTILE;
+}
+static inline int64_t scan_conv_width(const struct hopper_scan_args *args) {
+    return args->shape.heads * SCAN_HEAD_DIM + 2 * args->shape.groups * SCAN_D_STATE;
 }
 static inline int64_t scan_pairs(const struct hopper_scan_args *args) {
     return (args->shape.heads + 1) / 2;

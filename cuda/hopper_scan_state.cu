@@ -60,8 +60,8 @@ struct state_args {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 __device__ void produce(const state_args &a, const scan_maps &maps, shared_memory &s) {
-    const uint64_t once = hopper::policy_first();
-    const uint64_t again = hopper::policy_last();
+    const uint64_t once = ssd::policy_first();
+    const uint64_t again = ssd::policy_last();
     uint32_t stage = 0;
     uint32_t parity = 1;
     for (;;) {
@@ -76,31 +76,30 @@ __device__ void produce(const state_args &a, const scan_maps &maps, shared_memor
         const int32_t panel = (int32_t)(head * a.groups / a.heads) * 2;
         const int top = (tile.rows - 1) / SCAN_SUBTILE * SCAN_SUBTILE;
         for (int at = top; at >= 0; at -= SCAN_SUBTILE) {
-            hopper::wait(&s.empty[stage], parity);
+            ssd::wait(&s.empty[stage], parity);
             const int32_t row = (int32_t)tile.row + at;
             const int left = tile.rows - at;
             const int flags = (at == top ? FIRST : 0) | (at == 0 ? LAST : 0) |
                               (row == span.row ? SPAN_START : 0) | (state ? STATE : 0);
             s.info[stage] = {row, left, head, index, tile.span, flags};
-            hopper::arrive_expect(&s.full[stage], sizeof s.raw[0] + sizeof s.decay[0] +
-                                                      (state ? sizeof s.b[0] : 0));
-            hopper::load_box(s.raw[stage], &maps.raw_x, 0, row - SCAN_HALO, head, &s.full[stage],
-                             once);
+            ssd::arrive_expect(&s.full[stage],
+                               sizeof s.raw[0] + sizeof s.decay[0] + (state ? sizeof s.b[0] : 0));
+            ssd::load_box(s.raw[stage], &maps.raw_x, 0, row - SCAN_HALO, head, &s.full[stage],
+                          once);
             for (int h = 0; h < 2; h++) { // an absent head's are of the last one: never used
-                hopper::load_bytes(s.decay[stage][h],
-                                   a.decay + min((int64_t)head + h, a.heads - 1) * a.decay_pitch +
-                                       row,
-                                   sizeof s.decay[0][0], &s.full[stage]);
+                ssd::load_bytes(s.decay[stage][h],
+                                a.decay + min((int64_t)head + h, a.heads - 1) * a.decay_pitch + row,
+                                sizeof s.decay[0][0], &s.full[stage]);
             }
             if (state) {
-                hopper::load_box(s.b[stage], &maps.bc, 0, row, panel, &s.full[stage], again);
+                ssd::load_box(s.b[stage], &maps.bc, 0, row, panel, &s.full[stage], again);
             }
             if (++stage == kStages) stage = 0, parity ^= 1;
         }
     }
-    hopper::wait(&s.empty[stage], parity);
+    ssd::wait(&s.empty[stage], parity);
     s.info[stage].flags = STOP;
-    hopper::arrive(&s.full[stage]);
+    ssd::arrive(&s.full[stage]);
 }
 
 // Thread: 8 channels x 4 rows of one head.
@@ -110,7 +109,7 @@ struct conv_place {
 };
 
 // x of the subtile -> work.x and w x -> wx; `after`: the decay from the subtile's end to the tile's.
-__device__ void convolve(const state_args &a, const shared_memory &s, const hopper::conv<8> &conv,
+__device__ void convolve(const state_args &a, const shared_memory &s, const ssd::conv<8> &conv,
                          const stage_info &info, uint32_t stage, int group, conv_place place,
                          bool present, float after, __nv_bfloat16 *wx) {
     const int64_t channel = (int64_t)(info.head + group) * 64 + place.piece * 8;
@@ -119,13 +118,13 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const hopp
     float window[4][8];
 #    pragma unroll
     for (int i = 0; i < 3; i++) {
-        hopper::unpack(window[i], *reinterpret_cast<const hopper::piece<8> *>(raw + i * 64));
+        ssd::unpack(window[i], *reinterpret_cast<const ssd::piece<8> *>(raw + i * 64));
     }
     if ((info.flags & SPAN_START) != 0 && place.row == 0 && present) {
-        const float *state = hopper::conv_state(a.batch, a.batch.span[info.span]);
+        const float *state = ssd::conv_state(a.batch, a.batch.span[info.span]);
 #    pragma unroll
         for (int i = 0; i < 3; i++) {
-            hopper::halo(window[i], state, a.conv_width, channel, a.d_conv, 3 - i);
+            ssd::halo(window[i], state, a.conv_width, channel, a.d_conv, 3 - i);
         }
     }
     __nv_bfloat16 *out = a.x + (info.row + place.row) * (a.heads * 64) + channel;
@@ -134,20 +133,20 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const hopp
         float x[8];
         const int row = place.row + i;
         const bool valid = row < info.rows;
-        hopper::unpack(window[(i + 3) % 4],
-                       *reinterpret_cast<const hopper::piece<8> *>(raw + (i + 3) * 64));
-        hopper::conv_row(x, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
-                         window[(i + 3) % 4]);
+        ssd::unpack(window[(i + 3) % 4],
+                    *reinterpret_cast<const ssd::piece<8> *>(raw + (i + 3) * 64));
+        ssd::conv_row(x, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
+                      window[(i + 3) % 4]);
         if (valid && present) {
-            __stcs(reinterpret_cast<uint4 *>(out + i * (a.heads * 64)), hopper::pack(x));
+            __stcs(reinterpret_cast<uint4 *>(out + i * (a.heads * 64)), ssd::pack(x));
         }
         const float weight = decay[i].z * after;
 #    pragma unroll
         for (int c = 0; c < 8; c++) {
             x[c] *= weight;
         }
-        *reinterpret_cast<hopper::piece<8> *>(wx + row * 64 + ((place.piece ^ (row & 7)) * 8)) =
-            hopper::pack(x);
+        *reinterpret_cast<ssd::piece<8> *>(wx + row * 64 + ((place.piece ^ (row & 7)) * 8)) =
+            ssd::pack(x);
     }
 }
 
@@ -168,15 +167,15 @@ __device__ void clear_rows(shared_memory &s, uint32_t stage, int rows, int threa
 
 __device__ void multiply(float (&added)[64], const __nv_bfloat16 *wx, const __nv_bfloat16 *b,
                          bool first) {
-    const uint64_t left = hopper::descriptor(wx, 0);
-    const uint64_t right = hopper::descriptor(b, kPanel * 2);
-    hopper::products_begin();
+    const uint64_t left = ssd::descriptor(wx, 0);
+    const uint64_t right = ssd::descriptor(b, kPanel * 2);
+    ssd::products_begin();
 #    pragma unroll
     for (int k = 0; k < 4; k++) {
-        hopper::product_n128_both_turned(added, left + k * hopper::kNext16Rows,
-                                         right + k * hopper::kNext16Rows, k > 0 || !first);
+        ssd::product_n128_both_turned(added, left + k * ssd::kNext16Rows,
+                                      right + k * ssd::kNext16Rows, k > 0 || !first);
     }
-    hopper::products_commit();
+    ssd::products_commit();
 }
 
 // What warpgroup `group` has summed up of the tile that ends with `info`.
@@ -191,7 +190,7 @@ __device__ void store(const state_args &a, const stage_info &info, const float (
         out[j * 128] =
             make_float4(added[4 * j], added[4 * j + 1], added[4 * j + 2], added[4 * j + 3]);
     }
-    if (thread == 0) a.carry[at] = hopper::exp2_fast(log_carry);
+    if (thread == 0) a.carry[at] = ssd::exp2_fast(log_carry);
 }
 
 // Products run for tiles that need no state, too: a branch around them would make the compiler
@@ -200,31 +199,31 @@ __device__ void consume(const state_args &a, shared_memory &s) {
     const int group = (int)threadIdx.x / 128;
     const int thread = (int)threadIdx.x % 128;
     const conv_place place = {thread % 8, thread / 8 * 4};
-    hopper::conv<8> conv;
+    ssd::conv<8> conv;
     float added[64] = {};
     float log_after = 0.0f; // of the decay from the subtile's end to the tile's
     uint32_t stage = 0;
     uint32_t parity = 0;
     stage_info before = {};
     for (uint32_t t = 0;; t++) {
-        hopper::wait(&s.full[stage], parity);
+        ssd::wait(&s.full[stage], parity);
         const stage_info info = s.info[stage];
         if ((info.flags & STOP) != 0) break;
         const bool present = info.head + group < a.heads;
         const bool first = (info.flags & FIRST) != 0;
         __nv_bfloat16 *wx = s.wx[group][t % 2];
         if (first) {
-            hopper::conv_load(conv, a.conv_weight, a.conv_bias,
-                              (present ? info.head + group : 0) * 64 + place.piece * 8, a.d_conv);
+            ssd::conv_load(conv, a.conv_weight, a.conv_bias,
+                           (present ? info.head + group : 0) * 64 + place.piece * 8, a.d_conv);
         }
-        const float after = first ? 1.0f : hopper::exp2_fast(log_after);
+        const float after = first ? 1.0f : ssd::exp2_fast(log_after);
         convolve(a, s, conv, info, stage, group, place, present, after, wx);
         if (info.rows < SCAN_SUBTILE) clear_rows(s, stage, info.rows, thread, place, wx);
-        hopper::fence_async();
-        hopper::products_wait<0>();
-        hopper::pin(added);
-        hopper::warpgroup_sync(1 + group);
-        if (t > 0 && thread == 0) hopper::arrive(&s.empty[(stage + kStages - 1) % kStages]);
+        ssd::fence_async();
+        ssd::products_wait<0>();
+        ssd::pin(added);
+        ssd::warpgroup_sync(1 + group);
+        if (t > 0 && thread == 0) ssd::arrive(&s.empty[(stage + kStages - 1) % kStages]);
         if ((before.flags & LAST) != 0) store(a, before, added, log_after, group, thread);
         multiply(added, wx, s.b[stage][0], first);
         const int last = min(info.rows, SCAN_SUBTILE) - 1;
@@ -232,34 +231,34 @@ __device__ void consume(const state_args &a, shared_memory &s) {
         before = info;
         if (++stage == kStages) stage = 0, parity ^= 1;
     }
-    hopper::products_wait<0>();
-    hopper::pin(added);
+    ssd::products_wait<0>();
+    ssd::pin(added);
     if ((before.flags & LAST) != 0) store(a, before, added, log_after, group, thread);
 }
 
 #endif
 
 // Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 174 KB, 1 block a
-// multiprocessor. A consumer holds 64 accumulators, 40 weights and a window of 32.
+// multiprocessor. A consumer holds 64 sums, 40 weights and a window of 32.
 __global__ void __launch_bounds__(kThreads, 1)
     state_kernel(const state_args a, const __grid_constant__ scan_maps maps) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ char memory[];
     shared_memory &s = *reinterpret_cast<shared_memory *>(
-        memory + ((1024u - hopper::shared_address(memory) % 1024u) % 1024u));
+        memory + ((1024u - ssd::shared_address(memory) % 1024u) % 1024u));
     if (threadIdx.x == 0) {
         for (int i = 0; i < kStages; i++) {
-            hopper::barrier_init(&s.full[i], 1);
-            hopper::barrier_init(&s.empty[i], 2);
+            ssd::barrier_init(&s.full[i], 1);
+            ssd::barrier_init(&s.empty[i], 2);
         }
-        hopper::barrier_init_done();
+        ssd::barrier_init_done();
     }
     __syncthreads();
     if (threadIdx.x < kConsumers) {
-        hopper::more_registers<232>();
+        ssd::more_registers<232>();
         consume(a, s);
     } else {
-        hopper::fewer_registers<40>();
+        ssd::fewer_registers<40>();
         if (threadIdx.x == kConsumers) produce(a, maps, s);
     }
 #endif
@@ -270,9 +269,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t stream) {
     const int64_t pairs = scan_pairs(args);
     const int64_t tickets = pairs * args->batch.tiles;
-    const int64_t d_inner = args->shape.heads * args->shape.head_dim;
     const int64_t grid = tickets < args->multiprocessors ? tickets : args->multiprocessors;
-    const int bytes = (int)sizeof(shared_memory) + 1024;
+    const int size = (int)sizeof(shared_memory) + 1024;
     const state_args kernel_args = {args->batch,
                                     static_cast<__nv_bfloat16 *>(args->work.x),
                                     args->conv_weight,
@@ -287,19 +285,12 @@ enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t 
                                     args->shape.groups,
                                     pairs,
                                     tickets,
-                                    d_inner + 2 * args->shape.groups * args->shape.d_state,
+                                    scan_conv_width(args),
                                     (int)args->d_conv};
     struct scan_maps maps;
     TRY(scan_maps_make(&maps, args));
-    CUDA_TRY(
-        cudaFuncSetAttribute(state_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    state_kernel<<<(unsigned)grid, kThreads, (size_t)bytes, stream>>>(kernel_args, maps);
+    CUDA_TRY(cudaFuncSetAttribute(state_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, size));
+    state_kernel<<<(unsigned)grid, kThreads, (size_t)size, stream>>>(kernel_args, maps);
     CUDA_TRY(cudaGetLastError());
     return STATUS_OK;
-}
-
-enum status hopper_scan_prepare(const struct hopper_scan_args *args, cudaStream_t stream) {
-    if (args->batch.tiles == 0) return STATUS_OK;
-    TRY(scan_prep_launch(args, stream));
-    return scan_state_launch(args, stream);
 }

@@ -4,7 +4,7 @@
 #include "cuda/hopper_scan_ptx.cuh"
 #include "cuda/hopper_scan_shared.h"
 
-namespace hopper {
+namespace ssd {
 
 struct panel { // 64 rows of 64 columns, swizzled: hopper_scan_ptx.cuh
     __nv_bfloat16 element[64 * 64];
@@ -242,4 +242,4 @@ __device__ inline void add_product_over_rows(float (&h)[64], const uint32_t (&wx
     }
 }
 
-} // namespace hopper
+} // namespace ssd

@@ -1,5 +1,6 @@
 #pragma once
-// Times of the stages of the Hopper scan, medians of runs, beside what gpu.md's plan predicts.
+// Times of the stages of the Hopper scan, medians of runs, beside what was planned for each from its
+// bytes and instructions: 13, 87, 19 and 130 us at 32 heads and 32768 tokens.
 
 #include "cuda/hopper_scan_shared.h"
 #include "tests/cuda_scan_case.cuh"
