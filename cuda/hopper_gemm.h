@@ -22,6 +22,7 @@
 C_BEGIN
 
 #define GEMM_COLUMNS 256 // columns of a tile
+#define GEMM_DT      32 // columns of dt that one of the last tiles of in_proj can take beside its own
 
 // ceil(columns / GEMM_COLUMNS): how many sums of squares a residual row of this many columns has.
 static inline int32_t gemm_tiles(int64_t columns) {
@@ -34,7 +35,7 @@ bool hopper_gemm_supported(void);
 // An operand as the copy engine sees it. Made once for a buffer and kept; holds no memory.
 struct gemm_operand {
     CUtensorMap map;
-    CUtensorMap narrow; // weights of in_proj only: the rows behind the first raw_columns
+    CUtensorMap dt; // weights of in_proj only: the rows behind the first raw_columns
 };
 
 // Rows [rows][k] of bf16, pitch elements apart. Address aligned to 16 bytes, k and pitch multiples of
@@ -49,6 +50,10 @@ enum status gemm_operand_in_proj(struct gemm_operand *operand, const void *data,
 enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data, int64_t n,
                                   int64_t k);
 enum status gemm_operand_head(struct gemm_operand *operand, const void *data, int64_t n, int64_t k);
+
+// Rows [rows][columns] of bf16 as in_proj's own launcher writes them.
+enum status gemm_raw_map(CUtensorMap *map, const void *raw, int64_t rows, int64_t columns,
+                         int64_t pitch);
 
 // Where a product runs.
 struct gemm_queue {
@@ -71,7 +76,7 @@ struct gemm_in_proj {
     const struct gemm_operand *weight; // [raw_columns + dt_columns][k]
     int64_t rows, k;
     int64_t raw_columns; // a multiple of 8
-    int64_t dt_columns;
+    int64_t dt_columns;  // at most GEMM_DT * gemm_tiles(raw_columns)
     struct gemm_scale scale;
     const float *bias; // [raw_columns + dt_columns], NULL: none
     void *raw; // bf16 [rows], raw_pitch elements apart; aligned to 16 bytes, pitch a multiple of 8

@@ -17,11 +17,16 @@ struct head_work {
         int32_t vocab, tiles;
     };
     static constexpr int kGroup = 16;
-    static constexpr bool kNarrowTiles = false;
+    static constexpr int kExtra = 0;
+    static constexpr bool kKeepsStage = false;
+    static constexpr int kPatch = 0;
 
+    struct early {};
+    __device__ static void load(const args &, const place &, early &) {}
     __device__ static void prefetch(const args &, const tile &, int64_t) {}
-    __device__ static void finish(const args &a, const place &here, float (&sum)[128]);
-    __device__ static void finish_narrow(const args &, const place &, const float (&)[48]) {}
+    __device__ static void finish(const args &a, const place &here, const early &,
+                                  float (&sum)[128]);
+    __device__ static void finish_extra(const args &, const place &, int32_t, const float (&)[1]) {}
 };
 
 // 2^x by the special function unit.
@@ -36,13 +41,13 @@ __device__ __forceinline__ int32_t column_of(int i, uint32_t quad) {
     return 16 * (i / 8) + 4 * (int32_t)quad + 2 * (i / 4 % 2) + i % 2;
 }
 
-__device__ __forceinline__ void head_work::finish(const args &a, const place &here,
+__device__ __forceinline__ void head_work::finish(const args &a, const place &here, const early &,
                                                   float (&sum)[128]) {
     const int32_t first = here.column * kColumns, left = a.vocab - first;
     if (left < kColumns) {
 #pragma unroll
         for (int i = 0; i < 128; i++) {
-            sum[i] = column_of(i, here.quad) < left ? sum[i] : -INFINITY;
+            sum[i] = column_of(i, here.lane % 4) < left ? sum[i] : -INFINITY;
         }
     }
 #pragma unroll
@@ -54,7 +59,7 @@ __device__ __forceinline__ void head_work::finish(const args &a, const place &he
         if (__any_sync(0xffffffffu, target >= 0 && target < kColumns)) {
 #pragma unroll
             for (int i = 2 * h; i < 128; i += i % 2 == 0 ? 1 : 3) {
-                if (column_of(i, here.quad) == target) a.target_logit[row] = sum[i] * scale;
+                if (column_of(i, here.lane % 4) == target) a.target_logit[row] = sum[i] * scale;
             }
         }
         float most = sum[2 * h];
@@ -72,7 +77,7 @@ __device__ __forceinline__ void head_work::finish(const args &a, const place &he
         even += odd;
         even += __shfl_xor_sync(0xffffffffu, even, 1);
         even += __shfl_xor_sync(0xffffffffu, even, 2);
-        if (valid && here.quad == 0)
+        if (valid && here.lane % 4 == 0)
             a.partial[row * a.tiles + here.column] = make_float2(most, even);
     }
 }

@@ -27,13 +27,14 @@ inline problem make_problem(const gemm_queue *queue, const gemm_operand *a, cons
 // Queues the product. A grid larger than what is free at that time is no loss: see the tickets.
 template <class Work>
 enum status launch(const gemm_queue *queue, const problem &p, const typename Work::args &args) {
-    const int64_t tiles = (int64_t)p.row_pairs * (p.column_tiles + p.narrow_tiles);
+    constexpr int kBytes = (int)kShared<Work::kExtra, Work::kPatch>;
+    const int64_t tiles = (int64_t)p.row_pairs * p.column_tiles;
     const int64_t most = queue->sms / kCluster > 0 ? queue->sms / kCluster : 1;
     const unsigned clusters = (unsigned)(tiles < most ? tiles : most);
     if (tiles == 0) return STATUS_OK;
     CUDA_TRY(cudaFuncSetAttribute(product_kernel<Work>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  kShared));
-    product_kernel<Work><<<clusters * kCluster, kThreads, kShared, queue->stream>>>(p, args);
+                                  kBytes));
+    product_kernel<Work><<<clusters * kCluster, kThreads, kBytes, queue->stream>>>(p, args);
     CUDA_TRY(cudaGetLastError());
     return STATUS_OK;
 }

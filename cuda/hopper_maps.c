@@ -9,7 +9,6 @@
 enum {
     DEPTH = 64,           // k of a box: 128 bytes of bf16
     ROWS = 128,           // rows of A in a box, and half a tile's rows of B
-    NARROW = 48,          // half a narrow tile's rows of B
     FIRST_VERSION = 12000 // of the driver that has the function
 };
 
@@ -72,10 +71,11 @@ enum status gemm_operand_rows(struct gemm_operand *operand, const void *data, in
 
 enum status gemm_operand_in_proj(struct gemm_operand *operand, const void *data,
                                  int64_t raw_columns, int64_t dt_columns, int64_t k) {
-    const unsigned char *narrow = (const unsigned char *)data + raw_columns * k * 2;
+    const unsigned char *dt = (const unsigned char *)data + raw_columns * k * 2;
     TRY(encode_groups(&operand->map, data, raw_columns, k, 8));
-    if (dt_columns == 0) return STATUS_OK; // a product without narrow tiles
-    return encode_rows(&operand->narrow, narrow, dt_columns, k, k, NARROW);
+    if (dt_columns == 0) return STATUS_OK;
+    return encode_rows(&operand->dt, dt, dt_columns, k, k,
+                       GEMM_DT / 2); // a CTA fetches half of them
 }
 
 enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data, int64_t n,
@@ -86,4 +86,9 @@ enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data
 enum status gemm_operand_head(struct gemm_operand *operand, const void *data, int64_t n,
                               int64_t k) {
     return encode_groups(&operand->map, data, n, k, 4);
+}
+
+enum status gemm_raw_map(CUtensorMap *map, const void *raw, int64_t rows, int64_t columns,
+                         int64_t pitch) {
+    return encode_rows(map, raw, rows, columns, pitch, 16);
 }

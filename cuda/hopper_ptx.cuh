@@ -1,6 +1,6 @@
 #pragma once
 // The few instructions of sm_90a that C++ has no words for: barriers in shared memory that count
-// bytes, the copy engine, and products by a warpgroup. One thin function an instruction. All
+// bytes, and the copy engine. One thin function an instruction. All
 // shared-memory addresses are the 32-bit ones of their window.
 
 #include <cuda.h> // CUtensorMap
@@ -9,7 +9,7 @@
 
 namespace hopper {
 
-// A wait that is longer than this traps: the longest proper one, for a peer's last tile, takes less than
+// A wait that is longer than this ends the kernel: the longest proper one, for a peer's last tile, takes less than
 // a millisecond.
 constexpr uint64_t kDeadline = 2000000000; // ns
 
@@ -95,6 +95,12 @@ __device__ __forceinline__ bool barrier_ended_in_cluster(uint32_t barrier, uint3
     return ended != 0;
 }
 
+// Ends the kernel with an illegal access. A trap would be the word for it, but beside one ptxas 13.0 does
+// not believe in the registers that setmaxnreg brings, spills, and runs products one by one (C7512).
+__device__ __forceinline__ void give_up() {
+    asm volatile("st.global.u32 [%0], %1;" ::"l"((uint64_t)0), "r"(0) : "memory");
+}
+
 template <bool kCluster = false>
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
     const auto ended = [=] {
@@ -104,7 +110,7 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
     if (ended()) return;
     const uint64_t begin = nanoseconds();
     while (!ended()) {
-        if (nanoseconds() - begin > kDeadline) __trap();
+        if (nanoseconds() - begin > kDeadline) give_up();
     }
 }
 
@@ -162,96 +168,52 @@ __device__ __forceinline__ void copy_group_to_both(uint32_t to, const CUtensorMa
                  : "memory");
 }
 
+__device__ __forceinline__ void store_shared(uint32_t to, uint32_t x, uint32_t y, uint32_t z,
+                                             uint32_t w) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x), "r"(y), "r"(z),
+                 "r"(w)
+                 : "memory");
+}
+
+__device__ __forceinline__ float4 load_shared(uint32_t from) {
+    float4 v;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(from)
+                 : "memory");
+    return v;
+}
+
+// Box at (x, y) from shared memory; what lies outside the tensor is not written. By one thread, after
+// every thread that wrote the box has fenced. store_wait: the thread's boxes have been read.
+__device__ __forceinline__ void store_fence() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ void store_box(const CUtensorMap *map, uint32_t from, int32_t x,
+                                          int32_t y) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+        "r"(from), "r"(x), "r"(y)
+        : "memory");
+}
+
+__device__ __forceinline__ void store_commit() {
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+__device__ __forceinline__ void store_wait() {
+    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+
+// Barrier 1 of the two multipliers.
+__device__ __forceinline__ void multipliers_sync() {
+    asm volatile("bar.sync 1, 256;" ::: "memory");
+}
+
 // Fetches `bytes` (a multiple of 16, as is the address) into L2.
 __device__ __forceinline__ void prefetch(const void *memory, uint32_t bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(memory), "r"(bytes) : "memory");
 }
-
-// ---- Products by a warpgroup
-
-template <int kRegisters>
-__device__ __forceinline__ void registers_take() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
-template <int kRegisters>
-__device__ __forceinline__ void registers_give() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
-__device__ __forceinline__ void product_begin() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
-__device__ __forceinline__ void product_commit() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
-// Waits until at most kLeft of the committed groups still run.
-template <int kLeft>
-__device__ __forceinline__ void product_wait() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kLeft) : "memory");
-}
-
-// Keeps the compiler from reading sums before the wait in front of this.
-template <int kCount>
-__device__ __forceinline__ void product_done(float (&sum)[kCount]) {
-#pragma unroll
-    for (int i = 0; i < kCount; i++)
-        asm volatile("" : "+f"(sum[i])::"memory");
-}
-
-// Describes rows of 64 bf16 (128 bytes), swizzled by 128 bytes, eight rows to 1024 bytes. Sixteen
-// columns further on is 32 bytes, 2 in the descriptor's unit.
-__device__ __forceinline__ uint64_t describe_rows(uint32_t address) {
-    return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 |
-           (uint64_t)1 << 62;
-}
-
-// A thread's sums of a product of 64 rows and N columns, N/2 of them: sum[4j + 2h + e] is row
-// 16 * warp + lane / 4 + 8h, column 8j + 2 * (lane % 4) + e.
-#define SUMS_8(i)                                                                         \
-    "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3]), "+f"(sum[i + 4]), \
-        "+f"(sum[i + 5]), "+f"(sum[i + 6]), "+f"(sum[i + 7])
-#define SUMS_48(i) \
-    SUMS_8(i), SUMS_8(i + 8), SUMS_8(i + 16), SUMS_8(i + 24), SUMS_8(i + 32), SUMS_8(i + 40)
-
-// sum = (add ? sum : 0) + A B^T over 16 columns of A [64 rows] and of B [256 rows].
-__device__ __forceinline__ void product(float (&sum)[128], uint64_t a, uint64_t b, int add) {
-    asm volatile("{\n"
-                 ".reg .pred p;\n"
-                 "setp.ne.b32 p, %130, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
-                 "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"
-                 "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,"
-                 "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,"
-                 "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127},"
-                 " %128, %129, p, 1, 1, 0, 0;\n"
-                 "}"
-                 : SUMS_48(0), SUMS_48(48), SUMS_8(96), SUMS_8(104), SUMS_8(112), SUMS_8(120)
-                 : "l"(a), "l"(b), "r"(add));
-}
-
-// The same with B [96 rows].
-__device__ __forceinline__ void product(float (&sum)[48], uint64_t a, uint64_t b, int add) {
-    asm volatile("{\n"
-                 ".reg .pred p;\n"
-                 "setp.ne.b32 p, %50, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
-                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47},"
-                 " %48, %49, p, 1, 1, 0, 0;\n"
-                 "}"
-                 : SUMS_48(0)
-                 : "l"(a), "l"(b), "r"(add));
-}
-
-#undef SUMS_48
-#undef SUMS_8
 
 } // namespace hopper

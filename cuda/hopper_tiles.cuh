@@ -4,6 +4,7 @@
 
 #include "cuda/hopper_gemm.h"
 #include "cuda/hopper_ptx.cuh"
+#include "cuda/hopper_wgmma.cuh"
 
 #include <cuda_bf16.h>
 
@@ -11,48 +12,43 @@ namespace hopper {
 
 constexpr int kRows = 128; // of a CTA's tile
 constexpr int kColumns = GEMM_COLUMNS;
-constexpr int kNarrow = 96; // columns of a narrow tile
-constexpr int kDepth = 64;  // k of a step
+constexpr int kDepth = 64; // k of a step
 constexpr int kStages = 4;
 constexpr int kThreads = 384;
 constexpr int kCluster = 2;
-#ifndef GEMM_LEAD
-#    define GEMM_LEAD 2
-#endif
-#ifndef GEMM_BAND
-#    define GEMM_BAND 8
-#endif
-constexpr int kLead = GEMM_LEAD; // steps that multiplier 0 is ahead; < kStages
-constexpr int kBand = GEMM_BAND; // row pairs that are worked through all columns before the next
+constexpr int kBand = 8; // row pairs that are worked through all columns before the next
 constexpr uint32_t kBytesA = kRows * kDepth * 2;
 constexpr uint32_t kBytesB = kColumns * kDepth * 2;
-constexpr uint32_t kBytesStage = kBytesA + kBytesB;
 
 // What all tiles of a product share.
 struct problem {
-    CUtensorMap a, b, b_narrow;
+    CUtensorMap a, b, extra;
     int32_t rows, steps; // steps of kDepth along k
-    int32_t row_pairs, column_tiles, narrow_tiles;
-    uint32_t *ticket; // [0]: next tile; [1]: clusters that are done
+    int32_t row_pairs, column_tiles;
+    int32_t extra_tiles; // the last column tiles, which have extra columns
+    uint32_t *ticket;    // [0]: next tile; [1]: clusters that are done
     gemm_scale scale;
 };
 
 struct tile {
     int32_t row;    // first row of this CTA
-    int32_t column; // index of the column tile, or of the narrow tile
-    bool narrow;
+    int32_t column; // index of the column tile
+    int32_t extra;  // index of its block of extra columns; negative: it has none
 };
 
 // Behind the stages.
-struct control {
+struct alignas(16) control {
     float scale[2][kRows];
     uint64_t full[kStages], empty[kStages];
     uint64_t turn_full[2], turn_empty[2];
     uint64_t scale_full[2], scale_empty[2];
-    uint64_t lead;
     uint32_t turn[2];
 };
-constexpr int kShared = kStages * (int)kBytesStage + (int)sizeof(control);
+
+template <int kExtra> // columns
+constexpr uint32_t kBytesStage = kBytesA + kBytesB + kDepth * 2 * kExtra;
+template <int kExtra, int kPatch> // bytes of a multiplier's warp
+constexpr uint32_t kShared = kBytesStage<kExtra> *kStages + sizeof(control) + 8 * kPatch;
 
 // A place in a ring of barriers and the parity of its phase.
 template <int kSlots>
@@ -67,26 +63,19 @@ struct ring {
 };
 
 __device__ __forceinline__ uint32_t tile_count(const problem &p) {
-    return (uint32_t)p.row_pairs * (uint32_t)(p.column_tiles + p.narrow_tiles);
+    return (uint32_t)p.row_pairs * (uint32_t)p.column_tiles;
 }
 
 // Bands of kBand row pairs; in a band all pairs of a column tile, then the next column tile: what runs
-// at one time shares a few tiles of A and B in L2. The narrow tiles come last and even out the end.
+// at one time shares a few tiles of A and B in L2.
 __device__ __forceinline__ tile find_tile(const problem &p, uint32_t ticket, uint32_t rank) {
-    const uint32_t pairs = (uint32_t)p.row_pairs, columns = (uint32_t)p.column_tiles;
-    const uint32_t wide = pairs * columns;
-    uint32_t pair, column;
-    if (ticket < wide) {
-        const uint32_t band = ticket / (kBand * columns), first = band * kBand;
-        const uint32_t high = min(pairs - first, (uint32_t)kBand),
-                       in_band = ticket - first * columns;
-        column = in_band / high;
-        pair = first + in_band % high;
-    } else {
-        column = (ticket - wide) / pairs;
-        pair = (ticket - wide) % pairs;
-    }
-    return tile{(int32_t)((pair * kCluster + rank) * kRows), (int32_t)column, ticket >= wide};
+    const uint32_t columns = (uint32_t)p.column_tiles;
+    const uint32_t band = ticket / ((uint32_t)kBand * columns), first = band * kBand;
+    const uint32_t high = min((uint32_t)p.row_pairs - first, (uint32_t)kBand);
+    const uint32_t in_band = ticket - first * columns;
+    const int32_t column = (int32_t)(in_band / high), pair = (int32_t)(first + in_band % high);
+    return tile{(pair * kCluster + (int32_t)rank) * kRows, column,
+                column - (p.column_tiles - p.extra_tiles)};
 }
 
 __device__ __forceinline__ float row_scale(const gemm_scale &scale, int64_t row) {

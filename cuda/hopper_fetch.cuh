@@ -1,0 +1,111 @@
+#pragma once
+// The first warpgroup of a product's kernel (hopper_gemm.cuh): one thread takes tickets and fetches, one
+// warp computes the scales of the rows.
+
+#include "cuda/hopper_tiles.cuh"
+
+namespace hopper {
+
+// The tickets as each role sees them. Leaves: take() gives the next one, or tile_count at the end.
+struct turns {
+    control &shared;
+    ring<2> at;
+
+    __device__ explicit turns(control &c) : shared(c) {}
+    // By a whole warp, or by a thread that works alone.
+    template <bool kWarp>
+    __device__ uint32_t take() {
+        barrier_wait<true>(shared_address(&shared.turn_full[at.slot]), at.parity);
+        const uint32_t ticket = *(volatile uint32_t *)&shared.turn[at.slot];
+        if (kWarp) __syncwarp(); // all have read it
+        if (!kWarp || threadIdx.x % 32 == 0) {
+            barrier_arrive_at(shared_address(&shared.turn_empty[at.slot]), 0);
+        }
+        at.next();
+        return ticket;
+    }
+};
+
+// CTA 0's fetcher alone: gives both CTAs the ticket.
+__device__ __forceinline__ void give_turn(control &shared, ring<2> &at, uint32_t ticket) {
+    barrier_wait(shared_address(&shared.turn_empty[at.slot]), at.parity ^ 1);
+    for (uint32_t cta = 0; cta < kCluster; cta++) {
+        store_at(shared_address(&shared.turn[at.slot]), cta, ticket);
+        barrier_release_at(shared_address(&shared.turn_full[at.slot]), cta);
+    }
+    at.next();
+}
+
+// All steps of one tile into the stages. Work::kGroup: columns of a group of the weight's map.
+template <class Work>
+__device__ __forceinline__ void fetch_tile(const problem &p, uint32_t stages, control &shared,
+                                           ring<kStages> &at, const tile &t, uint32_t rank) {
+    constexpr uint32_t kStage = kBytesStage<Work::kExtra>, kRow = kDepth * 2;
+    constexpr int32_t kHalf = kColumns / kCluster,
+                      kHalfExtra = Work::kExtra / kCluster; // of this CTA
+    const int32_t group = (t.column * kColumns + (int32_t)rank * kHalf) / Work::kGroup;
+    const bool extra = Work::kExtra > 0 && t.extra >= 0;
+    for (int32_t step = 0; step < p.steps; step++) {
+        const uint32_t a = stages + at.slot * kStage, b = a + kBytesA, c = b + kBytesB;
+        const uint32_t full = shared_address(&shared.full[at.slot]);
+        barrier_wait(shared_address(&shared.empty[at.slot]), at.parity ^ 1);
+        barrier_arrive_expecting(full, extra ? kStage : kBytesA + kBytesB);
+        copy_box(a, &p.a, full, step * kDepth, t.row);
+        copy_group_to_both(b + rank * kHalf * kRow, &p.b, full, step * kDepth, group);
+        if (extra) {
+            copy_box_to_both(c + rank * kHalfExtra * kRow, &p.extra, full, step * kDepth,
+                             t.extra * Work::kExtra + (int32_t)rank * kHalfExtra);
+        }
+        at.next();
+    }
+}
+
+// One thread of each CTA; CTA 0's takes the tickets, each while the tile before it is fetched.
+template <class Work>
+__device__ __forceinline__ void fetch(const problem &p, uint32_t stages, control &shared,
+                                      uint32_t rank) {
+    const uint32_t tiles = tile_count(p);
+    ring<kStages> at;
+    if (rank == 0) {
+        ring<2> turn;
+        uint32_t next = atomicAdd(p.ticket, 1u);
+        for (;;) {
+            const uint32_t ticket = next;
+            give_turn(shared, turn, ticket);
+            if (ticket >= tiles) break;
+            next = atomicAdd(p.ticket, 1u);
+            fetch_tile<Work>(p, stages, shared, at, find_tile(p, ticket, rank), rank);
+        }
+        if (atomicAdd(p.ticket + 1, 1u) ==
+            gridDim.x / kCluster - 1) { // the last: ready for the next product
+            p.ticket[0] = 0;
+            p.ticket[1] = 0;
+        }
+    } else {
+        turns turn(shared);
+        for (uint32_t ticket; (ticket = turn.take<false>()) < tiles;) {
+            fetch_tile<Work>(p, stages, shared, at, find_tile(p, ticket, rank), rank);
+        }
+    }
+}
+
+// One warp: the scales of the tile's rows, and what the epilogue reads into L2.
+template <class Work>
+__device__ __forceinline__ void scale_rows(const problem &p, const typename Work::args &args,
+                                           control &shared, uint32_t rank) {
+    const uint32_t lane = threadIdx.x % 32, tiles = tile_count(p);
+    turns turn(shared);
+    ring<2> at;
+    for (uint32_t ticket; (ticket = turn.take<true>()) < tiles; at.next()) {
+        const tile t = find_tile(p, ticket, rank);
+        barrier_wait(shared_address(&shared.scale_empty[at.slot]), at.parity ^ 1);
+        for (int32_t i = (int32_t)lane; i < kRows; i += 32) {
+            if (t.row + i >= p.rows) break;
+            Work::prefetch(args, t, t.row + i);
+            shared.scale[at.slot][i] = row_scale(p.scale, t.row + i);
+        }
+        barrier_arrive(shared_address(&shared.scale_full[at.slot]));
+    }
+}
+
+} // namespace hopper
