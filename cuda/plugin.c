@@ -57,7 +57,6 @@ static enum status describe(int32_t device, char *text, size_t bytes) {
 
 static const struct plugin plugin_table = {
     .abi = PLUGIN_ABI,
-    .scores = true,
     .device_count = device_count,
     .describe = describe,
     .open = cuda_backend_open,

@@ -8,7 +8,7 @@
 C_BEGIN
 
 // Raised with every change of this file, ops/backend.h, ops/base/status.h or ops/base/log.h.
-#define PLUGIN_ABI    4
+#define PLUGIN_ABI    5
 #define PLUGIN_FILE   "liblongscan_cuda.so"
 #define PLUGIN_SYMBOL "longscan_cuda_plugin"
 
@@ -31,7 +31,6 @@ struct plugin_settings {
 
 struct plugin {
     uint32_t abi; // PLUGIN_ABI of the build
-    bool scores;  // all operators that a model needs are there
     // How many devices there are that are new enough; 0 without a driver. Never fails.
     int32_t (*device_count)(void);
     // "NVIDIA H200, 140 GiB, compute capability 9.0". Errors: PEER.

@@ -94,10 +94,6 @@ static const struct plugin *find_plugin(char *why, size_t why_bytes) {
         snprintf(why, why_bytes, "%s belongs to another version of the program", PLUGIN_FILE);
         return NULL;
     }
-    if (!plugin->scores) { // asked first, since counting devices starts the driver
-        snprintf(why, why_bytes, "the GPU operators are not in this version");
-        return NULL;
-    }
     if (plugin->device_count() <= 0) {
         snprintf(why, why_bytes,
                  "no CUDA driver, or no device since compute capability 8.0, was found");

@@ -1,105 +1,13 @@
-#include "tests/nccl_machine.h"
-
 #include "ops/base/check.h"
+#include "tests/nccl_machine_inner.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { RANKS_MOST = 8, MEETINGS_MOST = 32, STREAMS_MOST = 64, BUFFERED_MOST = 16 };
-enum { OWN_ERROR = 3 };
-enum item_kind { ITEM_RECORD, ITEM_WAIT, ITEM_GROUP, ITEM_KERNEL };
-
-struct op {
-    struct op *next; // in its item
-    struct op *pair; // in its pair's queue
-    struct nccl_comm *comm;
-    bool sending, done;
-    int peer;
-    const char *out;
-    char *in;
-    size_t bytes;
-};
-
-struct event {
-    uint64_t recorded, reached;
-    struct event *all;
-};
-
-struct item {
-    struct item *next;
-    enum item_kind kind;
-    struct event *event;
-    uint64_t generation;
-    struct op *ops; // of a group
-    bool at_front;
-    void (*function)(void *);
-    void *argument;
-};
-
-struct stream {
-    struct item *first, *last;
-    int32_t rank;
-};
-
-struct queue {
-    struct op *first, *last;
-};
-
-struct pair { // from one rank of a communicator to another
-    struct queue sends, receives;
-    char *buffer[BUFFERED_MOST]; // oldest first
-    size_t buffer_bytes[BUFFERED_MOST];
-    int buffered;
-};
-
-struct meeting { // a communicator, seen from all its ranks
-    struct nccl_unique_id id;
-    int ranks, joined;
-    struct pair pair[RANKS_MOST][RANKS_MOST];
-};
-
-struct nccl_comm {
-    struct machine *machine;
-    struct meeting *meeting;
-    int rank;
-    int32_t device;
-    bool aborted;
-    struct nccl_comm *all;
-};
-
-struct machine {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    pthread_t thread;
-    bool closing;
-    int most_buffered;
-    uint64_t random;
-    struct stream *streams[STREAMS_MOST];
-    int stream_count;
-    struct stream *compute[RANKS_MOST];
-    struct meeting *meetings[MEETINGS_MOST];
-    int meeting_count;
-    struct nccl_comm *comms;
-    struct event *events;
-    int64_t receives[RANKS_MOST];
-    int64_t calls_left[RANKS_MOST];
-    int64_t aborts;
-};
-
-struct device {
-    struct machine *machine;
-    int32_t rank;
-};
-
-static struct machine *the;               // one at a time: NCCL's calls name none
-static _Thread_local int32_t caller = -1; // the device that this thread has entered
-static _Thread_local int group_depth;
-static _Thread_local struct op *group_first, *group_last;
-static _Thread_local struct stream *group_stream;
-static _Thread_local bool group_failed;
+struct machine *machine_now;
+_Thread_local int32_t machine_caller = -1;
 
 static uint64_t draw(struct machine *m) {
     uint64_t z = m->random += 0x9e3779b97f4a7c15u;
@@ -107,8 +15,8 @@ static uint64_t draw(struct machine *m) {
     return z ^ (z >> 31);
 }
 
-static void push(struct stream *stream, struct item *item) {
-    pthread_mutex_lock(&the->lock);
+void machine_push(struct stream *stream, struct item *item) {
+    pthread_mutex_lock(&machine_now->lock);
     if (item->kind == ITEM_RECORD) item->generation = ++item->event->recorded;
     if (item->kind == ITEM_WAIT) item->generation = item->event->recorded;
     if (stream->last != NULL) {
@@ -117,11 +25,11 @@ static void push(struct stream *stream, struct item *item) {
         stream->first = item;
     }
     stream->last = item;
-    pthread_cond_broadcast(&the->changed);
-    pthread_mutex_unlock(&the->lock);
+    pthread_cond_broadcast(&machine_now->changed);
+    pthread_mutex_unlock(&machine_now->lock);
 }
 
-static void free_ops(struct op *op) {
+void machine_free_ops(struct op *op) {
     while (op != NULL) {
         struct op *next = op->next;
         free(op);
@@ -129,7 +37,7 @@ static void free_ops(struct op *op) {
     }
 }
 
-static struct item *item_make(enum item_kind kind) {
+struct item *machine_item(enum item_kind kind) {
     struct item *item = calloc(1, sizeof *item);
     CHECK(item != NULL);
     item->kind = kind;
@@ -245,7 +153,7 @@ static bool run_front(struct machine *m, struct stream *stream) {
     }
     stream->first = item->next;
     if (stream->first == NULL) stream->last = NULL;
-    free_ops(item->ops);
+    machine_free_ops(item->ops);
     free(item);
     return true;
 }
@@ -288,7 +196,7 @@ static void *run(void *argument) {
 // The streams' table
 
 static enum status enter(void *device) {
-    caller = ((struct device *)device)->rank;
+    machine_caller = ((struct device *)device)->rank;
     return STATUS_OK;
 }
 
@@ -296,10 +204,10 @@ static enum status stream_open(void *device, void **stream) {
     struct stream *made = calloc(1, sizeof *made);
     CHECK(made != NULL);
     made->rank = ((struct device *)device)->rank;
-    pthread_mutex_lock(&the->lock);
-    CHECK(the->stream_count < STREAMS_MOST);
-    the->streams[the->stream_count++] = made;
-    pthread_mutex_unlock(&the->lock);
+    pthread_mutex_lock(&machine_now->lock);
+    CHECK(machine_now->stream_count < STREAMS_MOST);
+    machine_now->streams[machine_now->stream_count++] = made;
+    pthread_mutex_unlock(&machine_now->lock);
     *stream = made;
     return STATUS_OK;
 }
@@ -311,10 +219,10 @@ static void stream_close(void *stream) {
 static enum status event_open(void **event) {
     struct event *made = calloc(1, sizeof *made);
     CHECK(made != NULL);
-    pthread_mutex_lock(&the->lock);
-    made->all = the->events;
-    the->events = made;
-    pthread_mutex_unlock(&the->lock);
+    pthread_mutex_lock(&machine_now->lock);
+    made->all = machine_now->events;
+    machine_now->events = made;
+    pthread_mutex_unlock(&machine_now->lock);
     *event = made;
     return STATUS_OK;
 }
@@ -324,24 +232,24 @@ static void event_close(void *event) {
 }
 
 static enum status record(void *event, void *stream) {
-    struct item *item = item_make(ITEM_RECORD);
+    struct item *item = machine_item(ITEM_RECORD);
     item->event = event;
-    push(stream, item);
+    machine_push(stream, item);
     return STATUS_OK;
 }
 
 static enum status wait(void *stream, void *event) {
-    struct item *item = item_make(ITEM_WAIT);
+    struct item *item = machine_item(ITEM_WAIT);
     item->event = event;
-    push(stream, item);
+    machine_push(stream, item);
     return STATUS_OK;
 }
 
 static enum status query(void *event, bool *done) {
     const struct event *asked = event;
-    pthread_mutex_lock(&the->lock);
+    pthread_mutex_lock(&machine_now->lock);
     *done = asked->reached == asked->recorded;
-    pthread_mutex_unlock(&the->lock);
+    pthread_mutex_unlock(&machine_now->lock);
     return STATUS_OK;
 }
 
@@ -359,154 +267,6 @@ static const struct stream_api stream_table = {.enter = enter,
                                                .query = query,
                                                .close = place_close};
 
-// NCCL's
-
-static int api_version(int *version) {
-    *version = NCCL_OLDEST;
-    return NCCL_SUCCESS;
-}
-
-static int api_unique_id(struct nccl_unique_id *id) {
-    memset(id, 0, sizeof *id);
-    return NCCL_SUCCESS;
-}
-
-static struct meeting *meeting_of(const struct nccl_unique_id *id, int ranks) {
-    for (int i = 0; i < the->meeting_count; i++) {
-        if (memcmp(&the->meetings[i]->id, id, sizeof *id) == 0) return the->meetings[i];
-    }
-    struct meeting *made = calloc(1, sizeof *made);
-    CHECK(made != NULL && the->meeting_count < MEETINGS_MOST);
-    made->id = *id;
-    made->ranks = ranks;
-    the->meetings[the->meeting_count++] = made;
-    return made;
-}
-
-static int api_init(struct nccl_comm **comm, int ranks, struct nccl_unique_id id, int rank,
-                    struct nccl_config *config) {
-    CHECK(config->size == sizeof *config && config->magic == NCCL_MAGIC);
-    struct nccl_comm *made = calloc(1, sizeof *made);
-    CHECK(made != NULL);
-    pthread_mutex_lock(&the->lock);
-    struct meeting *meeting = meeting_of(&id, ranks);
-    CHECK(meeting->ranks == ranks);
-    *made = (struct nccl_comm){
-        .machine = the, .meeting = meeting, .rank = rank, .device = caller, .all = the->comms};
-    the->comms = made;
-    meeting->joined++;
-    pthread_cond_broadcast(&the->changed);
-    while (meeting->joined < ranks && !the->closing)
-        pthread_cond_wait(&the->changed, &the->lock);
-    pthread_mutex_unlock(&the->lock);
-    *comm = made;
-    return NCCL_SUCCESS;
-}
-
-static int api_finalize(struct nccl_comm *comm) {
-    (void)comm;
-    return NCCL_SUCCESS;
-}
-
-static int api_abort(struct nccl_comm *comm) {
-    pthread_mutex_lock(&the->lock);
-    comm->aborted = true;
-    the->aborts++;
-    pthread_cond_broadcast(&the->changed);
-    pthread_mutex_unlock(&the->lock);
-    return NCCL_SUCCESS;
-}
-
-static int api_async_error(struct nccl_comm *comm, int *error) {
-    (void)comm;
-    *error = NCCL_SUCCESS;
-    return NCCL_SUCCESS;
-}
-
-static int api_group_start(void) {
-    group_depth++;
-    return NCCL_SUCCESS;
-}
-
-static int drop_group(void) {
-    free_ops(group_first);
-    group_first = group_last = NULL;
-    group_stream = NULL;
-    group_failed = false;
-    return OWN_ERROR;
-}
-
-static int api_group_end(void) {
-    CHECK(group_depth > 0);
-    if (--group_depth > 0) return NCCL_SUCCESS;
-    if (group_failed) return drop_group();
-    if (group_first == NULL) return NCCL_SUCCESS;
-    struct item *item = item_make(ITEM_GROUP);
-    item->ops = group_first;
-    push(group_stream, item);
-    group_first = group_last = NULL;
-    group_stream = NULL;
-    return NCCL_SUCCESS;
-}
-
-static int add_op(const struct op *wanted, struct stream *stream) {
-    pthread_mutex_lock(&the->lock);
-    const int32_t device = wanted->comm->device;
-    const bool fails = the->calls_left[device] == 0;
-    if (the->calls_left[device] > 0) the->calls_left[device]--;
-    CHECK(!wanted->comm->aborted); // nobody may call any more
-    pthread_mutex_unlock(&the->lock);
-    group_failed = group_failed || (fails && group_depth > 0);
-    if (fails) return OWN_ERROR;
-    struct op *op = malloc(sizeof *op);
-    CHECK(op != NULL);
-    *op = *wanted;
-    CHECK(group_stream == NULL || group_stream == stream);
-    group_stream = stream;
-    if (group_last != NULL) {
-        group_last->next = op;
-    } else {
-        group_first = op;
-    }
-    group_last = op;
-    if (group_depth == 0) {
-        group_depth = 1;
-        return api_group_end();
-    }
-    return NCCL_SUCCESS;
-}
-
-static int api_send(const void *data, size_t count, int type, int peer, struct nccl_comm *comm,
-                    void *stream) {
-    CHECK(type == NCCL_INT8 && peer != comm->rank && peer >= 0 && peer < comm->meeting->ranks);
-    const struct op op = {.comm = comm, .sending = true, .peer = peer, .out = data, .bytes = count};
-    return add_op(&op, stream);
-}
-
-static int api_receive(void *data, size_t count, int type, int peer, struct nccl_comm *comm,
-                       void *stream) {
-    CHECK(type == NCCL_INT8 && peer != comm->rank && peer >= 0 && peer < comm->meeting->ranks);
-    const struct op op = {.comm = comm, .peer = peer, .in = data, .bytes = count};
-    return add_op(&op, stream);
-}
-
-static const char *api_error_text(int result) {
-    return result == OWN_ERROR ? "the test's own error" : "no error";
-}
-
-static const struct nccl_api nccl_table = {.version = api_version,
-                                           .unique_id = api_unique_id,
-                                           .init = api_init,
-                                           .finalize = api_finalize,
-                                           .destroy = api_finalize,
-                                           .abort = api_abort,
-                                           .async_error = api_async_error,
-                                           .group_start = api_group_start,
-                                           .group_end = api_group_end,
-                                           .send = api_send,
-                                           .receive = api_receive,
-                                           .error_text = api_error_text};
-
 // The machine itself
 
 struct machine *machine_open(int buffered, uint64_t seed) {
@@ -519,7 +279,7 @@ struct machine *machine_open(int buffered, uint64_t seed) {
     }
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->changed, NULL);
-    the = m;
+    machine_now = m;
     CHECK(pthread_create(&m->thread, NULL, run, m) == 0);
     return m;
 }
@@ -534,7 +294,7 @@ void machine_close(struct machine *m) {
         while (m->streams[i]->first != NULL) {
             struct item *item = m->streams[i]->first;
             m->streams[i]->first = item->next;
-            free_ops(item->ops);
+            machine_free_ops(item->ops);
             free(item);
         }
         free(m->streams[i]);
@@ -562,7 +322,7 @@ void machine_close(struct machine *m) {
     pthread_cond_destroy(&m->changed);
     pthread_mutex_destroy(&m->lock);
     free(m);
-    the = NULL;
+    machine_now = NULL;
 }
 
 struct nccl_place machine_place(struct machine *m, int32_t rank) {
@@ -573,7 +333,7 @@ struct nccl_place machine_place(struct machine *m, int32_t rank) {
     *device = (struct device){.machine = m, .rank = rank};
     CHECK(stream_open(device, &compute) == STATUS_OK);
     m->compute[rank] = compute;
-    return (struct nccl_place){.nccl = &nccl_table,
+    return (struct nccl_place){.nccl = &machine_nccl,
                                .streams = &stream_table,
                                .device = device,
                                .compute = compute,
@@ -589,10 +349,10 @@ void machine_id(struct transport_id *id, uint64_t number) {
 }
 
 void machine_kernel(struct machine *m, int32_t rank, void (*function)(void *), void *argument) {
-    struct item *item = item_make(ITEM_KERNEL);
+    struct item *item = machine_item(ITEM_KERNEL);
     item->function = function;
     item->argument = argument;
-    push(m->compute[rank], item);
+    machine_push(m->compute[rank], item);
 }
 
 void machine_wait(struct machine *m, int32_t rank) {

@@ -1,110 +1,11 @@
-// Slots: states come back bit for bit through every tier, damage and full disks are named, saved
-// states are refused wherever they do not fit.
+// Slots: states come back bit for bit through every tier, and memory is used again only when nothing
+// that is queued uses it.
 
-#include "pipeline/slots.h"
+#include "tests/slots_case.h"
 
-#include "tests/host_backend.h"
-
-#include <dirent.h>
-#include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-enum { SLOT_BYTES = 10000, HEADER_BYTES = 192 };
-
-static struct backend backend;
-
-struct place {
-    char folder[64];
-    char spill[80];
-    char file[80];
-};
-
-static int set_up(void **state) {
-    struct place *place = calloc(1, sizeof *place);
-    if (place == NULL) return 1;
-    backend = host_backend();
-    (void)snprintf(place->folder, sizeof place->folder, "/tmp/slots_test-XXXXXX");
-    if (mkdtemp(place->folder) == NULL) return 1;
-    (void)snprintf(place->spill, sizeof place->spill, "%s/spill", place->folder);
-    (void)snprintf(place->file, sizeof place->file, "%s/state", place->folder);
-    *state = place;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct place *place = *state;
-    (void)unlink(place->file);
-    (void)rmdir(place->spill);
-    const int left = rmdir(place->folder); // so that a file left behind is seen
-    free(place);
-    return left;
-}
-
-static struct slots *slots_of(const struct place *place, int64_t device, int64_t host) {
-    const struct slots_settings settings = {.slot_bytes = SLOT_BYTES,
-                                            .device_slots = device,
-                                            .host_bytes = (size_t)host * SLOT_BYTES + 5,
-                                            .folder = place->spill};
-    struct slots *slots = NULL;
-    assert_int_equal(slots_open(&backend, &settings, &slots), STATUS_OK);
-    return slots;
-}
-
-static void fill(char *state, uint64_t seed) {
-    for (size_t i = 0; i < SLOT_BYTES; i++) {
-        state[i] = (char)((seed * 0x9e3779b97f4a7c15u + i * (seed + 3)) >> 13);
-    }
-}
-
-static bool filled(const char *state, uint64_t seed) {
-    static char should[SLOT_BYTES];
-    fill(should, seed);
-    return memcmp(state, should, SLOT_BYTES) == 0;
-}
-
-static void put(struct slots *slots, uint64_t key, uint64_t seed) {
-    char *state = NULL;
-    assert_int_equal(slots_make(slots, &state), STATUS_OK);
-    fill(state, seed);
-    assert_int_equal(slots_keep(slots, key, state), STATUS_OK);
-}
-
-static void assert_counts(const struct slots *slots, int64_t device, int64_t host, int64_t file) {
-    const struct slots_counts counts = slots_counts(slots);
-    assert_int_equal(counts.device, device);
-    assert_int_equal(counts.host, host);
-    assert_int_equal(counts.file, file);
-}
-
-// The path of the n-th spill file in the store's own folder, or "" if there are fewer.
-static void spill_file(const struct place *place, int n, char *path, size_t room) {
-    DIR *outer = opendir(place->spill);
-    path[0] = '\0';
-    if (outer == NULL) return;
-    for (struct dirent *own = readdir(outer); own != NULL; own = readdir(outer)) {
-        char folder[400];
-        if (own->d_name[0] == '.') continue;
-        (void)snprintf(folder, sizeof folder, "%s/%s", place->spill, own->d_name);
-        DIR *inner = opendir(folder);
-        for (struct dirent *f = readdir(inner); f != NULL; f = readdir(inner)) {
-            if (f->d_name[0] == '.' || n-- != 0) continue;
-            (void)snprintf(path, room, "%s/%s", folder, f->d_name);
-        }
-        closedir(inner);
-    }
-    closedir(outer);
-}
 
 static void oldest_goes_down(void **state) {
     char path[1024];
@@ -318,152 +219,6 @@ static void too_few_slots_are_a_setting(void **state) {
     slots_close(slots);
 }
 
-static void flip(const char *path, off_t at) {
-    const int file = open(path, O_RDWR);
-    unsigned char byte = 0;
-    assert_true(file >= 0 && pread(file, &byte, 1, at) == 1);
-    byte ^= 4;
-    assert_int_equal(pwrite(file, &byte, 1, at), 1);
-    close(file);
-}
-
-static void damage_is_found(void **state) {
-    static const off_t places[] = {0, 9, 17, 100, HEADER_BYTES, HEADER_BYTES + SLOT_BYTES - 1};
-    char path[1024];
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        struct slots *slots = slots_of(*state, 1, 0);
-        char *taken = NULL;
-        put(slots, 1, 1);
-        put(slots, 2, 2);
-        spill_file(*state, 0, path, sizeof path);
-        flip(path, places[i]);
-        assert_int_equal(slots_take(slots, 1, &taken), STATUS_MISMATCH);
-        slots_drop(slots, 1); // two has gone down in the attempt, and is whole
-        assert_int_equal(slots_take(slots, 2, &taken), STATUS_OK);
-        assert_true(filled(taken, 2));
-        slots_close(slots);
-    }
-    struct slots *slots = slots_of(*state, 1, 0);
-    char *taken = NULL;
-    put(slots, 1, 1);
-    put(slots, 2, 2);
-    spill_file(*state, 0, path, sizeof path);
-    assert_int_equal(truncate(path, 5000), 0);
-    assert_int_equal(slots_take(slots, 1, &taken), STATUS_MISMATCH);
-    assert_int_equal(truncate(path, 0), 0);
-    assert_int_equal(slots_take(slots, 1, &taken), STATUS_MISMATCH);
-    slots_close(slots);
-}
-
-// A limit on the size of files stands in for a full disk: write() fails half-way.
-static void full_disk_is_named_and_nothing_is_lost(void **state) {
-    struct rlimit before, tiny;
-    char path[1024];
-    char *taken = NULL;
-    const struct slot_image image = {.model_hash = 1};
-    const struct place *place = *state;
-    struct slots *slots = slots_of(*state, 1, 1);
-    void (*const handler)(int) = signal(SIGXFSZ, SIG_IGN);
-    put(slots, 1, 1);
-    put(slots, 2, 2);
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    tiny = before;
-    tiny.rlim_cur = 4000;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tiny), 0);
-    assert_int_equal(slots_make(slots, &taken), STATUS_IO);
-    assert_counts(slots, 1, 1, 0);
-    assert_int_equal(slot_save(slots, 1, &image, place->file), STATUS_IO);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    (void)signal(SIGXFSZ, handler);
-    spill_file(*state, 0, path, sizeof path);
-    assert_string_equal(path, "");
-    assert_int_equal(access(place->file, F_OK), -1);
-    assert_int_equal(slots_make(slots, &taken), STATUS_OK); // there is room again
-    slots_free(slots, taken);
-    for (uint64_t key = 1; key <= 2; key++) {
-        assert_int_equal(slots_take(slots, key, &taken), STATUS_OK);
-        assert_true(filled(taken, key));
-        slots_free(slots, taken);
-    }
-    slots_close(slots);
-}
-
-static const struct slot_image good = {
-    .model_hash = 0x1234, .numerics = "f32 fma tile=64", .position = 4096};
-
-static void saved_is_loaded_bit_for_bit(void **state) {
-    const struct place *place = *state;
-    struct slots *slots = slots_of(*state, 1, 1);
-    char *taken = NULL;
-    struct stat about;
-    for (uint64_t key = 1; key <= 3; key++) {
-        put(slots, key, key);
-    }
-    assert_counts(slots, 1, 1, 1);
-    for (uint64_t key = 1; key <= 3; key++) { // from a file, from host memory, from the device
-        assert_int_equal(slot_save(slots, key, &good, place->file), STATUS_OK);
-        assert_counts(slots, 1, 1, 1);
-        assert_int_equal(stat(place->file, &about), 0);
-        assert_int_equal(about.st_size, HEADER_BYTES + SLOT_BYTES);
-        struct slots *others = slots_of(*state, 1, 0);
-        assert_int_equal(slot_load(others, 70, &good, place->file), STATUS_OK);
-        assert_int_equal(slot_load(others, 71, &good, place->file), STATUS_OK);
-        assert_int_equal(slots_take(others, 70, &taken), STATUS_OK);
-        assert_true(filled(taken, key));
-        slots_close(others);
-    }
-    assert_int_equal(slot_save(slots, 99, &good, place->file), STATUS_MISMATCH);
-    assert_int_equal(slot_save(slots, 1, &good, "/nonexistent/state"), STATUS_IO);
-    slots_close(slots);
-}
-
-static void assert_refused(struct slots *slots, const struct slot_image *image, const char *path) {
-    char *taken = NULL;
-    assert_int_equal(slot_load(slots, 2, image, path), STATUS_MISMATCH);
-    assert_int_equal(slots_take(slots, 2, &taken), STATUS_MISMATCH);
-}
-
-static void what_does_not_fit_is_refused(void **state) {
-    const struct place *place = *state;
-    struct slots *slots = slots_of(*state, 4, 1);
-    struct slot_image image = good;
-    put(slots, 1, 1);
-    assert_int_equal(slot_load(slots, 2, &good, place->file), STATUS_IO); // not there
-    assert_int_equal(slot_save(slots, 1, &good, place->file), STATUS_OK);
-    image.model_hash++;
-    assert_refused(slots, &image, place->file);
-    image = good;
-    image.numerics[0] = 'g';
-    assert_refused(slots, &image, place->file);
-    image = good;
-    image.position++;
-    assert_refused(slots, &image, place->file);
-
-    const struct slots_settings other_size = {.slot_bytes = SLOT_BYTES - 1, .device_slots = 1};
-    struct slots *others = NULL;
-    assert_int_equal(slots_open(&backend, &other_size, &others), STATUS_OK);
-    assert_refused(others, &good, place->file);
-    slots_close(others);
-
-    for (off_t at = 0; at < HEADER_BYTES + SLOT_BYTES; at += at < HEADER_BYTES ? 1 : 997) {
-        flip(place->file, at);
-        assert_refused(slots, &good, place->file);
-        flip(place->file, at);
-    }
-    assert_int_equal(slot_load(slots, 2, &good, place->file), STATUS_OK);
-    slots_drop(slots, 2);
-    const int file = open(place->file, O_WRONLY | O_APPEND);
-    assert_true(file >= 0 && write(file, "x", 1) == 1);
-    close(file);
-    assert_refused(slots, &good, place->file); // longer
-    for (off_t size = HEADER_BYTES + SLOT_BYTES - 1; size >= 0; size = size * 2 / 3 - 1) {
-        assert_int_equal(truncate(place->file, size), 0);
-        assert_refused(slots, &good, place->file);
-    }
-    assert_refused(slots, &good, place->folder);
-    slots_close(slots);
-}
-
 // What is freed while steps are queued is not given to others until the queue has passed it.
 static void freed_slots_rest_until_the_queue_has_passed(void **state) {
     struct slots *slots = slots_of(*state, 3, 1);
@@ -530,8 +285,6 @@ static void pinned_memory_is_used_again(void **state) {
     assert_int_equal(pinned, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(oldest_goes_down),
@@ -542,10 +295,6 @@ int main(void) {
         TEST(idle_states_go_some_at_a_time),
         TEST(idle_states_stay_where_the_disk_is_full),
         TEST(too_few_slots_are_a_setting),
-        TEST(damage_is_found),
-        TEST(full_disk_is_named_and_nothing_is_lost),
-        TEST(saved_is_loaded_bit_for_bit),
-        TEST(what_does_not_fit_is_refused),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);

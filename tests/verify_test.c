@@ -90,6 +90,13 @@ static bool passed(const struct verify_report *report, const char *name) {
     return false;
 }
 
+static void assert_found(struct world *world, const struct backend_table *table,
+                         const char *check) {
+    const struct verify_report report = judged(world, table);
+    assert_false(report.passed);
+    assert_false(passed(&report, check));
+}
+
 static void a_right_backend_passes(void **state) {
     const struct verify_report report = judged(*state, plain);
     assert_int_equal(report.count, 5);
@@ -200,9 +207,7 @@ static enum status passing_without_past(struct backend *backend, const struct sc
 static void a_lost_state_is_found(void **state) {
     struct backend_table table = *plain;
     table.state_passing = passing_without_past;
-    const struct verify_report report = judged(*state, &table);
-    assert_false(report.passed);
-    assert_false(passed(&report, "cuts"));
+    assert_found(*state, &table, "cuts");
 }
 
 // One NLL in a thousand is no number.
@@ -215,9 +220,7 @@ static enum status head_with_nan(struct backend *backend, const struct head_args
 static void nan_is_no_small_error(void **state) {
     struct backend_table table = *plain;
     table.head = head_with_nan;
-    const struct verify_report report = judged(*state, &table);
-    assert_false(report.passed);
-    assert_false(passed(&report, "float64"));
+    assert_found(*state, &table, "float64");
 }
 
 // The state that is kept differs from the one that was scored with.
@@ -230,9 +233,7 @@ static enum status tail_forgotten(struct backend *backend, const struct conv_arg
 static void a_tail_that_is_not_kept_is_found(void **state) {
     struct backend_table table = *plain;
     table.conv_tail = tail_forgotten;
-    const struct verify_report report = judged(*state, &table);
-    assert_false(report.passed);
-    assert_false(passed(&report, "cuts"));
+    assert_found(*state, &table, "cuts");
 }
 
 // Large models: few tokens with all layers, and some layers with more tokens.

@@ -41,7 +41,6 @@ static enum status describe(int32_t device, char *text, size_t bytes) {
 
 static const struct plugin table = {
     .abi = PLUGIN_ABI,
-    .scores = true,
     .device_count = one_device,
     .describe = describe,
     .open = wrong_open,
