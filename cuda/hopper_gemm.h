@@ -32,7 +32,7 @@ static inline int32_t gemm_tiles(int64_t columns) {
 // Whether the current device and this build have these kernels.
 bool hopper_gemm_supported(void);
 
-// An operand as the copy engine sees it. Made once for a buffer and kept; holds no memory.
+// An operand as the copy engine sees it. Holds no memory; good as long as the buffer is where it was.
 struct gemm_operand {
     CUtensorMap map;
     CUtensorMap dt; // weights of in_proj only: the rows behind the first raw_columns

@@ -35,7 +35,7 @@ struct plugin {
     int32_t (*device_count)(void);
     // "NVIDIA H200, 140 GiB, compute capability 9.0". Errors: PEER.
     enum status (*describe)(int32_t device, char *text, size_t bytes);
-    // Operators whose slot is NULL are not in this version. Errors: PEER, NO_MEMORY.
+    // Errors: PEER, NO_MEMORY.
     enum status (*open)(const struct plugin_settings *settings, struct backend **opened);
 };
 
