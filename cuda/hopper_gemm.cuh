@@ -27,6 +27,7 @@
 // sums lie side by side in the output: no exchange between threads before they are stored.
 
 #include "cuda/hopper_fetch.cuh"
+#include "cuda/overlap.cuh"
 
 namespace hopper {
 
@@ -187,7 +188,10 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     if (threadIdx.x == 0) {
         if (stages % 1024 != 0) give_up();
         init_barriers(shared);
+        prefetch_map(&p.a);
+        prefetch_map(&p.b);
     }
+    take_turn();
     cluster_sync();
     if (group == 0) {
         registers_give<40>();

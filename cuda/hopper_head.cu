@@ -91,6 +91,7 @@ __global__ void __launch_bounds__(kJoinThreads)
                 int64_t rows, int32_t tiles) {
     const int64_t row = (int64_t)blockIdx.x * (kJoinThreads / 32) + threadIdx.x / 32;
     const int32_t lane = (int32_t)(threadIdx.x % 32);
+    take_turn();
     if (row >= rows) return;
     const float2 *part = partial + row * tiles;
     float most = -INFINITY, sum = 0.0f;
@@ -117,9 +118,9 @@ enum status hopper_head(const struct gemm_queue *queue, const struct gemm_head *
     TRY(launch<head_work>(
         queue, p,
         {args->target, args->partial, args->target_logit, (int32_t)args->vocab, p.column_tiles}));
-    join_kernel<<<blocks, kJoinThreads, 0, queue->stream>>>(
-        args->partial, args->target_logit, args->target, args->nll, args->rows, p.column_tiles);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(join_kernel, dim3(blocks), kJoinThreads, 0, queue->stream,
+                               args->partial, args->target_logit, args->target, args->nll,
+                               args->rows, p.column_tiles));
     return STATUS_OK;
 }
 

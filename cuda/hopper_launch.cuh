@@ -34,8 +34,8 @@ enum status launch(const gemm_queue *queue, const problem &p, const typename Wor
     if (tiles == 0) return STATUS_OK;
     CUDA_TRY(cudaFuncSetAttribute(product_kernel<Work>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   kBytes));
-    product_kernel<Work><<<clusters * kCluster, kThreads, kBytes, queue->stream>>>(p, args);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(product_kernel<Work>, dim3(clusters * kCluster), kThreads, kBytes,
+                               queue->stream, p, args));
     return STATUS_OK;
 }
 

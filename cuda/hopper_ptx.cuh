@@ -141,6 +141,11 @@ __device__ __forceinline__ void store_at(uint32_t address, uint32_t cta, uint32_
 
 // ---- The copy engine. Bytes are counted at `barrier`; what lies outside the tensor comes as zeros.
 
+// So that the first copy does not wait for the map itself.
+__device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
 // Box at (x, y) into this CTA.
 __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier,
                                          int32_t x, int32_t y) {

@@ -24,6 +24,7 @@
 
 #include "cuda/cuda_check.h"
 #include "cuda/hopper_scan_ring.cuh"
+#include "cuda/overlap.cuh"
 
 namespace {
 
@@ -174,7 +175,11 @@ __global__ void __launch_bounds__(kThreads, 1)
             barrier_init(&s.z_empty[i], 2);
         }
         barrier_init_done();
+        prefetch_map(&maps.bc);
+        prefetch_map(&maps.x);
+        prefetch_map(&maps.z);
     }
+    take_turn();
     __syncthreads();
     if (threadIdx.x < kConsumers) {
         more_registers<240>();
@@ -212,7 +217,7 @@ enum status hopper_scan(const struct hopper_scan_args *args, cudaStream_t stream
     if (tickets == 0) return STATUS_OK;
     TRY(scan_maps_make(&maps, args));
     CUDA_TRY(cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-    scan_kernel<<<(unsigned)grid, kThreads, (size_t)bytes, stream>>>(launch, maps);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(scan_kernel, dim3((unsigned)grid), kThreads, (size_t)bytes, stream,
+                               launch, maps));
     return STATUS_OK;
 }

@@ -96,15 +96,15 @@ __device__ inline const float *conv_state(const scan_batch &batch, const scan_sp
                                            batch.conv_offset);
 }
 
-// Row `back` (1 to 3) before a span's first.
+// Row `back` (1 to 3) before a span's first. Loaded as any memory: the kernel that writes it may
+// still have run when the caller's began (overlap.cuh), and what __ldg reads must not change.
 template <int W>
 __device__ inline void halo(float (&out)[W], const float *state, int64_t conv_width,
                             int64_t channel, int d_conv, int back) {
     const int row = d_conv - 1 - back;
 #pragma unroll
     for (int c = 0; c < W; c++) {
-        out[c] =
-            state != nullptr && row >= 0 ? __ldg(state + row * conv_width + channel + c) : 0.0f;
+        out[c] = state != nullptr && row >= 0 ? state[row * conv_width + channel + c] : 0.0f;
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include "cuda/cuda_check.h"
 #include "cuda/hopper_scan_shared.h"
+#include "cuda/overlap.cuh"
 
 #include <cuda_runtime.h>
 
@@ -98,6 +99,7 @@ __global__ void __launch_bounds__(kThreads) pass_kernel(pass_args a) {
     const int64_t head = number / kPieces;
     const int piece = (int)(number % kPieces);
     const place p = place_of(piece);
+    take_turn();
     for (int64_t i = blockIdx.y; i < a.batch.spans; i += gridDim.y) {
         const scan_span span = a.batch.span[i];
         const bool out = span.state_out != nullptr;
@@ -128,7 +130,6 @@ enum status hopper_scan_pass(const struct hopper_scan_args *args, cudaStream_t s
     const int64_t spans = args->batch.spans < kSpanBlocks ? args->batch.spans : kSpanBlocks;
     if (spans == 0) return STATUS_OK;
     const dim3 grid((unsigned)(args->shape.heads * kPieces / kThreads), (unsigned)spans);
-    pass_kernel<<<grid, kThreads, 0, stream>>>(kernel_args);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(pass_kernel, grid, kThreads, 0, stream, kernel_args));
     return STATUS_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "cuda/cuda_check.h"
 #include "cuda/hopper_scan_conv.cuh"
+#include "cuda/overlap.cuh"
 
 namespace {
 
@@ -22,6 +23,7 @@ struct tail_args {
 // Grid: (channels / kTailThreads, spans or kTailSpans)  Block: (kTailThreads)
 // A thread: one channel of every kTailSpans-th span.
 __global__ void __launch_bounds__(kTailThreads) tail_kernel(tail_args a) {
+    take_turn();
     const int64_t channel = (int64_t)blockIdx.x * kTailThreads + threadIdx.x;
     if (channel >= a.conv_width) return;
     for (int64_t i = blockIdx.y; i < a.batch.spans; i += gridDim.y) {
@@ -204,13 +206,14 @@ __global__ void __launch_bounds__(kThreads, 4) prep_kernel(prep_args a) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     __shared__ __align__(128) prep_memory memory;
     __shared__ uint64_t landed;
-    if (blockIdx.x == 0) {
-        order_tiles(a);
-        return;
-    }
     if (threadIdx.x == 0) {
         ssd::barrier_init(&landed, 1);
         ssd::barrier_init_done();
+    }
+    take_turn();
+    if (blockIdx.x == 0) {
+        order_tiles(a);
+        return;
     }
     const uint32_t block = blockIdx.x - 1;
     const int part = (int)(block % (uint32_t)a.parts);
@@ -247,8 +250,8 @@ enum status hopper_scan_conv_tail(const struct hopper_scan_args *args, cudaStrea
     const unsigned parts = (unsigned)((conv_width + kTailThreads - 1) / kTailThreads);
     const int64_t spans = args->batch.spans < kTailSpans ? args->batch.spans : kTailSpans;
     if (spans == 0) return STATUS_OK;
-    tail_kernel<<<dim3(parts, (unsigned)spans), kTailThreads, 0, stream>>>(kernel_args);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(tail_kernel, dim3(parts, (unsigned)spans), kTailThreads, 0, stream,
+                               kernel_args));
     return STATUS_OK;
 }
 
@@ -286,8 +289,8 @@ enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t s
                                    step,
                                    conv_parts,
                                    parts};
-    prep_kernel<<<(unsigned)(1 + batch.tiles * step * parts), kThreads, 0, stream>>>(kernel_args);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(prep_kernel, dim3((unsigned)(1 + batch.tiles * step * parts)),
+                               kThreads, 0, stream, kernel_args));
     return STATUS_OK;
 }
 

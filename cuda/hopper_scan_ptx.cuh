@@ -78,6 +78,10 @@ __device__ inline uint64_t policy_last() {
     asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
     return policy;
 }
+// So that the first copy does not wait for the map itself.
+__device__ inline void prefetch_map(const CUtensorMap *map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
 __device__ inline void load_box(void *to, const CUtensorMap *map, int32_t column, int32_t row,
                                 int32_t panel, uint64_t *barrier, uint64_t policy) {
     asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"

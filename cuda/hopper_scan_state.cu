@@ -19,6 +19,7 @@
 
 #include "cuda/cuda_check.h"
 #include "cuda/hopper_scan_conv.cuh"
+#include "cuda/overlap.cuh"
 
 namespace {
 
@@ -252,7 +253,10 @@ __global__ void __launch_bounds__(kThreads, 1)
             ssd::barrier_init(&s.empty[i], 2);
         }
         ssd::barrier_init_done();
+        ssd::prefetch_map(&maps.raw_x);
+        ssd::prefetch_map(&maps.bc);
     }
+    take_turn();
     __syncthreads();
     if (threadIdx.x < kConsumers) {
         ssd::more_registers<232>();
@@ -290,7 +294,7 @@ enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t 
     struct scan_maps maps;
     TRY(scan_maps_make(&maps, args));
     CUDA_TRY(cudaFuncSetAttribute(state_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, size));
-    state_kernel<<<(unsigned)grid, kThreads, (size_t)size, stream>>>(kernel_args, maps);
-    CUDA_TRY(cudaGetLastError());
+    CUDA_TRY(launch_overlapped(state_kernel, dim3((unsigned)grid), kThreads, (size_t)size, stream,
+                               kernel_args, maps));
     return STATUS_OK;
 }

@@ -245,7 +245,8 @@ struct prepared {
                                            row.data);
         MUST(cudaGetLastError());
     }
-    void run() {
+    // With `apart` each stage ends before the next is queued, else they may overlap.
+    void run(bool apart = true, cudaStream_t stream = nullptr) {
         const struct {
             const char *name;
             enum status (*launch)(const struct hopper_scan_args *, cudaStream_t);
@@ -256,8 +257,8 @@ struct prepared {
             {"scan",      hopper_scan          }
         };
         for (const auto &stage : stages) {
-            const enum status status = stage.launch(&args, 0);
-            const cudaError_t error = cudaDeviceSynchronize();
+            const enum status status = stage.launch(&args, stream);
+            const cudaError_t error = apart ? cudaDeviceSynchronize() : cudaSuccess;
             if (status != STATUS_OK || error != cudaSuccess) {
                 printf("FAILED: %s: %s\n", stage.name, cudaGetErrorString(error));
                 exit(1);

@@ -209,6 +209,35 @@ static void cuts(const shape &s) {
     expect(memory.layer(2) == end, "bits: the end state after the cuts");
 }
 
+// Stage by stage against many layers in a row, each of whose kernels may begin before the one
+// before it has ended: what one leaves undone, the next one reads or overwrites.
+static void overlap(const shape &s, const std::vector<piece> &pieces, int layers) {
+    layer l(s);
+    states memory(s, 2 * (int)pieces.size());
+    const batch b(pieces, memory, 131, -2);
+    prepared p(l, b);
+    cudaStream_t stream;
+    MUST(cudaStreamCreate(&stream)); // waits for the fills, which are on the default stream
+    p.run();
+    const outputs want = p.get();
+    const std::vector<float> want_states = memory.memory.host();
+    bool same = true;
+    for (int i = 0; i < layers; i++) {
+        p.fill();
+        p.run(false, stream);
+        p.run(false, stream); // of other z: only its timing counts
+        p.fill();
+        p.run(false, stream);
+        MUST(cudaDeviceSynchronize());
+        const outputs got = p.get();
+        for (size_t j = 0; j < pieces.size(); j++)
+            same = same && same_rows(s, b, want, j, b, got, j, 0);
+    }
+    cudaStreamDestroy(stream);
+    expect(same, "bits: kernels that overlap");
+    expect(memory.memory.host() == want_states, "bits: end states of kernels that overlap");
+}
+
 static void check_little() {
     accuracy("little, 3 heads",
              {
@@ -251,6 +280,13 @@ static void check() {
     accuracy("3000 spans of 1 to 5, 4 heads", {4, 1, 4, true}, tiny, -2);
     bits({3, 1, 4, true}, lengths);
     bits({8, 1, 4, true}, lengths);
+    overlap({3, 1, 4, true}, lengths, 20);
+    overlap({32, 1, 4, true}, lengths, 20);
+    overlap(
+        {
+            2, 1, 4, true
+    },
+        {{0, 0, 64, 0, 1, 0}}, 50);
     cuts({5, 1, 4, true});
     cuts({24, 1, 4, true});
 }

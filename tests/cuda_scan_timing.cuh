@@ -9,23 +9,27 @@
 
 enum { PREP, STATE, PASS, SCAN, STAGES };
 
-// Microseconds a layer, of 20 in a row.
+// Microseconds a layer, of 20 in a row, without an event between kernels: they overlap.
 inline double time_layer(prepared &p) {
+    cudaStream_t stream;
     cudaEvent_t from, to;
+    MUST(cudaStreamCreate(&stream));
     MUST(cudaEventCreate(&from));
     MUST(cudaEventCreate(&to));
     for (int run = -2; run < 20; run++) {
-        if (run == 0) MUST(cudaEventRecord(from));
-        if (hopper_scan_prepare(&p.args, 0) != STATUS_OK ||
-            hopper_scan_pass(&p.args, 0) != STATUS_OK || hopper_scan(&p.args, 0) != STATUS_OK)
+        if (run == 0) MUST(cudaEventRecord(from, stream));
+        if (hopper_scan_prepare(&p.args, stream) != STATUS_OK ||
+            hopper_scan_pass(&p.args, stream) != STATUS_OK ||
+            hopper_scan(&p.args, stream) != STATUS_OK)
             exit(1);
     }
-    MUST(cudaEventRecord(to));
+    MUST(cudaEventRecord(to, stream));
     MUST(cudaDeviceSynchronize());
     float milliseconds = 0.0f;
     MUST(cudaEventElapsedTime(&milliseconds, from, to));
     cudaEventDestroy(from);
     cudaEventDestroy(to);
+    cudaStreamDestroy(stream);
     return milliseconds * 1000.0 / 20.0;
 }
 
