@@ -36,14 +36,32 @@ __device__ __forceinline__ void give_turn(control &shared, ring<2> &at, uint32_t
     at.next();
 }
 
-// All steps of one tile into the stages. Work::kGroup: columns of a group of the weight's map.
+// The first of the weight's groups that this CTA copies for the tile. Work::kGroup: columns of one.
+template <class Work>
+__device__ __forceinline__ int32_t first_group(const tile &t, uint32_t rank) {
+    return (t.column * kColumns + (int32_t)rank * (kColumns / kCluster)) / Work::kGroup;
+}
+
+// The weights of the tiles that come first, into L2 while the kernel before this one ends: those that
+// have a column tile in common, kBand at most, take turns with its steps.
+template <class Work>
+__device__ __forceinline__ void prefetch_weights(const problem &p, uint32_t rank) {
+    const uint32_t ticket = blockIdx.x / kCluster; // as likely as not
+    if (ticket >= tile_count(p)) return;
+    const tile t = find_tile(p, ticket, rank);
+    for (int32_t step = t.row / (kRows * kCluster) % kBand; step < p.steps; step += kBand) {
+        prefetch_group(&p.b, step * kDepth, first_group<Work>(t, rank));
+    }
+}
+
+// All steps of one tile into the stages.
 template <class Work>
 __device__ __forceinline__ void fetch_tile(const problem &p, uint32_t stages, control &shared,
                                            ring<kStages> &at, const tile &t, uint32_t rank) {
     constexpr uint32_t kStage = kBytesStage<Work::kExtra>, kRow = kDepth * 2;
     constexpr int32_t kHalf = kColumns / kCluster,
                       kHalfExtra = Work::kExtra / kCluster; // of this CTA
-    const int32_t group = (t.column * kColumns + (int32_t)rank * kHalf) / Work::kGroup;
+    const int32_t group = first_group<Work>(t, rank);
     const bool extra = Work::kExtra > 0 && t.extra >= 0;
     for (int32_t step = 0; step < p.steps; step++) {
         const uint32_t a = stages + at.slot * kStage, b = a + kBytesA, c = b + kBytesB;

@@ -190,6 +190,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
         init_barriers(shared);
         prefetch_map(&p.a);
         prefetch_map(&p.b);
+        prefetch_weights<Work>(p, rank);
     }
     take_turn();
     cluster_sync();

@@ -173,6 +173,14 @@ __device__ __forceinline__ void copy_group_to_both(uint32_t to, const CUtensorMa
                  : "memory");
 }
 
+// What copy_group_to_both would bring, into L2.
+__device__ __forceinline__ void prefetch_group(const CUtensorMap *map, int32_t x, int32_t y) {
+    asm volatile(
+        "cp.async.bulk.prefetch.tensor.5d.L2.global.tile [%0, {%1, %3, %3, %3, %2}];" ::"l"(map),
+        "r"(x), "r"(y), "r"(0)
+        : "memory");
+}
+
 __device__ __forceinline__ void store_shared(uint32_t to, uint32_t x, uint32_t y, uint32_t z,
                                              uint32_t w) {
     asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x), "r"(y), "r"(z),

@@ -5,8 +5,8 @@
 //
 // A kernel that launch_overlapped() starts may begin when every block of the kernel before it has
 // begun and called take_turn(), or has ended. All its threads call take_turn(), before they first
-// touch global memory (kernel arguments, tensor maps among them, are no such memory) and before they
-// first wait for anything with a deadline. Then the order is that of any queue:
+// touch global memory that the queue writes (not weights, not kernel arguments, tensor maps among them)
+// and before they first wait for anything with a deadline. Then the order is that of any queue:
 //
 //   - A thread returns from take_turn() when the kernel before its own has ended and all that it wrote
 //     can be seen. That one ended only after its own threads had returned from take_turn(), so the
