@@ -1,7 +1,7 @@
 // The fused scan of cuda/hopper_scan.h on this machine's GPU: against a recurrence in double, then
 // bit for bit against itself in other batches, then its speed. Without a Hopper GPU it says so and
 // leaves with 77. Arguments: "check" checks only; "small" checks little (for compute-sanitizer);
-// "time [HEADS]" measures only.
+// "time [HEADS]" measures only, "power [HEADS]" what stages take, also of energy, when they go on.
 
 #include "tests/cuda_scan_reference.cuh"
 #include "tests/cuda_scan_timing.cuh"
@@ -302,6 +302,7 @@ int main(int count, char **arguments) {
     if (strcmp(what, "both") == 0 || strcmp(what, "check") == 0) check();
     if (strcmp(what, "both") == 0 || strcmp(what, "time") == 0)
         time_all(count > 2 ? atoi(arguments[2]) : 0);
+    if (strcmp(what, "power") == 0) time_sustained(count > 2 ? atoi(arguments[2]) : 32);
     printf("%s\n", failures == 0 ? "all ok" : "FAILED");
     return failures == 0 ? 0 : 1;
 }

@@ -4,6 +4,7 @@
 
 #include "cuda/hopper_scan_shared.h"
 #include "tests/cuda_scan_case.cuh"
+#include "tests/sustained.cuh"
 
 #include <algorithm>
 
@@ -121,4 +122,57 @@ inline void time_all(int only) {
         });
         time_batch("log-uniform 50..4000", heads, log_uniform(rows));
     }
+}
+
+// Each stage for a second by itself, of one span over all rows: time, power, energy. The scan writes
+// over its gate, so raw is copied anew for each run; the copy is shown beside it.
+inline void time_sustained(int heads) {
+    const int rows = 32768;
+    const shape s = {heads, 1, 4, true};
+    layer l(s);
+    states memory(s, 2);
+    const batch b(
+        {
+            {0, 0, rows, 0, 1, 0}
+    },
+        memory, 0, -1);
+    prepared p(l, b);
+    p.fill();
+    const device_array<__nv_bfloat16> raw(p.raw.count);
+    const auto renew = [&] {
+        MUST(cudaMemcpyAsync(p.raw.data, raw.data, p.raw.count * sizeof(__nv_bfloat16),
+                             cudaMemcpyDeviceToDevice));
+    };
+    const auto must = [](enum status status) {
+        if (status != STATUS_OK) exit(1);
+    };
+    MUST(cudaMemcpy(raw.data, p.raw.data, p.raw.count * sizeof(__nv_bfloat16),
+                    cudaMemcpyDeviceToDevice));
+    must(scan_prep_launch(&p.args, 0));
+    const std::pair<const char *, std::function<void()>> works[] = {
+        {"prep",                  [&] { must(scan_prep_launch(&p.args, 0)); }},
+        {"prep, state",
+         [&] {
+             must(scan_prep_launch(&p.args, 0));
+             must(scan_state_launch(&p.args, 0));
+         }                                                                   },
+        {"prep, state, pass",
+         [&] {
+             must(scan_prep_launch(&p.args, 0));
+             must(scan_state_launch(&p.args, 0));
+             must(hopper_scan_pass(&p.args, 0));
+         }                                                                   },
+        {"all four and the copy",
+         [&] {
+             renew();
+             must(scan_prep_launch(&p.args, 0));
+             must(scan_state_launch(&p.args, 0));
+             must(hopper_scan_pass(&p.args, 0));
+             must(hopper_scan(&p.args, 0));
+         }                                                                   },
+        {"the copy",              renew                                      },
+    };
+    printf("%d heads, %d rows\n", heads, rows);
+    for (const auto &work : works)
+        print_sustained(work.first, sustain(work.second));
 }

@@ -1,8 +1,9 @@
 // Times the products of the five official models against cuBLAS's of the same sizes, in turns in one
-// run: gemm_bench [ROWS [RUNS]], by default 32768 rows, the median of 9 runs. Random numbers, since
-// zeros run faster. Without cuBLAS its column is empty; without a Hopper device it leaves with 77.
+// run: gemm_bench [ROWS [RUNS [MODEL]]], by default 32768 rows, the median of 9 runs. Random numbers,
+// since zeros run faster. With RUNS 0 each goes on for a second, and what counts is energy. Without cuBLAS its column is empty; without a Hopper device it leaves with 77.
 
 #include "tests/gemm_case.cuh"
+#include "tests/sustained.cuh"
 
 #include <algorithm>
 #include <dlfcn.h>
@@ -71,6 +72,17 @@ static std::vector<float> medians(const std::vector<std::function<void()>> &work
     return result;
 }
 
+// The same for work that goes on; watts and energy are printed.
+static std::vector<float> sustained_ms(const std::vector<std::function<void()>> &works) {
+    std::vector<float> result;
+    for (const auto &work : works) {
+        const sustained s = sustain(work);
+        print_sustained(result.empty() ? "ours" : "cuBLAS", s);
+        result.push_back((float)s.microseconds * 1e-3f);
+    }
+    return result;
+}
+
 struct model_shape {
     const char *name;
     int64_t d;
@@ -111,7 +123,7 @@ static void bench_model(const gemm_queue &queue, const model_shape &model, int64
         std::vector<std::function<void()>> works = {ours};
         if (gemm_ex != NULL)
             works.push_back([&, a, n, k] { cublas_product(a, weight.data, out.data, rows, n, k); });
-        return medians(works, runs);
+        return runs > 0 ? medians(works, runs) : sustained_ms(works);
     };
     const gemm_scale scale = {squares.data, gemm_tiles(d), (float)d, 1e-5f};
     MUST_OK(gemm_operand_rows(&left, u.data, rows, d, d));
@@ -148,7 +160,8 @@ static void bench_model(const gemm_queue &queue, const model_shape &model, int64
 
     const embed_gather embed = {table.data, target.data, norm.data, rows,
                                 d,          r.data,      u.data,    squares.data};
-    const float ms = medians({[&] { MUST_OK(cuda_embed_gather(NULL, &embed)); }}, runs)[0];
+    const float ms =
+        medians({[&] { MUST_OK(cuda_embed_gather(NULL, &embed)); }}, std::max(runs, 1))[0];
     printf("%-5s %-8s n=%-6lld %20.3f ms %6.0f GB/s written\n", model.name, "embed", (long long)d,
            ms, (double)rows * (double)d * 6e-6 / ms);
 }
