@@ -1,6 +1,6 @@
 #pragma once
 // The first warpgroup of a product's kernel (hopper_gemm.cuh): one thread takes tickets and fetches, one
-// warp computes the scales of the rows.
+// warp computes the scales of the rows, one thread stores what epilogues leave in their rooms.
 
 #include "cuda/hopper_tiles.cuh"
 
@@ -78,21 +78,35 @@ __device__ __forceinline__ void fetch_tile(const problem &p, uint32_t stages, co
     }
 }
 
-// One thread of each CTA; CTA 0's takes the tickets, each while the tile before it is fetched.
+// What the rooms of the tile's epilogue are to hold.
 template <class Work>
-__device__ __forceinline__ void fetch(const problem &p, uint32_t stages, control &shared,
-                                      uint32_t rank) {
+__device__ __forceinline__ void fetch_rooms(const typename Work::args &args, uint32_t stages,
+                                            control &shared, ring<kStages> &at, const tile &t) {
+    for (int32_t room = 0; room < Work::kRooms; room++) {
+        barrier_wait(shared_address(&shared.empty[at.slot]), at.parity ^ 1);
+        Work::fetch_room(args, t, room, stages + at.slot * kBytesStage<Work::kExtra>,
+                         shared_address(&shared.full[at.slot]));
+        at.next();
+    }
+}
+
+// One thread of each CTA; CTA 0's takes the tickets. The multipliers ask for the next one before they
+// leave a tile's last stages, so it is given out ahead of the rooms.
+template <class Work>
+__device__ __forceinline__ void fetch(const problem &p, const typename Work::args &args,
+                                      uint32_t stages, control &shared, uint32_t rank) {
     const uint32_t tiles = tile_count(p);
     ring<kStages> at;
     if (rank == 0) {
         ring<2> turn;
-        uint32_t next = atomicAdd(p.ticket, 1u);
-        for (;;) {
-            const uint32_t ticket = next;
+        uint32_t ticket = atomicAdd(p.ticket, 1u);
+        give_turn(shared, turn, ticket);
+        while (ticket < tiles) {
+            const tile t = find_tile(p, ticket, rank);
+            ticket = atomicAdd(p.ticket, 1u);
+            fetch_tile<Work>(p, stages, shared, at, t, rank);
             give_turn(shared, turn, ticket);
-            if (ticket >= tiles) break;
-            next = atomicAdd(p.ticket, 1u);
-            fetch_tile<Work>(p, stages, shared, at, find_tile(p, ticket, rank), rank);
+            fetch_rooms<Work>(args, stages, shared, at, t);
         }
         if (atomicAdd(p.ticket + 1, 1u) ==
             gridDim.x / kCluster - 1) { // the last: ready for the next product
@@ -102,12 +116,45 @@ __device__ __forceinline__ void fetch(const problem &p, uint32_t stages, control
     } else {
         turns turn(shared);
         for (uint32_t ticket; (ticket = turn.take<false>()) < tiles;) {
-            fetch_tile<Work>(p, stages, shared, at, find_tile(p, ticket, rank), rank);
+            const tile t = find_tile(p, ticket, rank);
+            fetch_tile<Work>(p, stages, shared, at, t, rank);
+            fetch_rooms<Work>(args, stages, shared, at, t);
         }
     }
 }
 
-// One warp: the scales of the tile's rows, and what the epilogue reads into L2.
+// One thread: what the multipliers leave in a room goes out, and the stage back to the fetchers.
+template <class Work>
+__device__ __forceinline__ void store_rooms(const problem &p, const typename Work::args &args,
+                                            uint32_t stages, control &shared, uint32_t rank) {
+    constexpr uint32_t kStage = kBytesStage<Work::kExtra>;
+    const uint32_t tiles = tile_count(p);
+    const auto give_back = [&](uint32_t slot) {
+        for (uint32_t cta = 0; cta < kCluster; cta++)
+            barrier_arrive_at(shared_address(&shared.empty[slot]), cta, kWarps);
+    };
+    uint32_t at = 0, parities = 0; // slot of the next stage; bit s: parity of room_full[s]
+    turns turn(shared);
+    for (uint32_t ticket; (ticket = turn.take<false>()) < tiles;) {
+        const tile t = find_tile(p, ticket, rank);
+        at = (at + (uint32_t)p.steps) % kStages;
+        for (int32_t room = 0; room < Work::kRooms; room++) {
+            barrier_wait(shared_address(&shared.room_full[at]), parities >> at & 1);
+            parities ^= 1u << at;
+            Work::store_room(args, t, room, stages + at * kStage);
+            store_commit();
+            if (room > 0) {
+                store_wait<1>();
+                give_back((at + kStages - 1) % kStages);
+            }
+            at = (at + 1) % kStages;
+        }
+        store_wait<0>();
+        give_back((at + kStages - 1) % kStages);
+    }
+}
+
+// One warp: the scales of the tile's rows, and the factors of its columns.
 template <class Work>
 __device__ __forceinline__ void scale_rows(const problem &p, const typename Work::args &args,
                                            control &shared, uint32_t rank) {
@@ -117,9 +164,9 @@ __device__ __forceinline__ void scale_rows(const problem &p, const typename Work
     for (uint32_t ticket; (ticket = turn.take<true>()) < tiles; at.next()) {
         const tile t = find_tile(p, ticket, rank);
         barrier_wait(shared_address(&shared.scale_empty[at.slot]), at.parity ^ 1);
+        Work::load_factor(args, t, lane, shared.factor[at.slot]);
         for (int32_t i = (int32_t)lane; i < kRows; i += 32) {
             if (t.row + i >= p.rows) break;
-            Work::prefetch(args, t, t.row + i);
             shared.scale[at.slot][i] = row_scale(p.scale, t.row + i);
         }
         barrier_arrive(shared_address(&shared.scale_full[at.slot]));

@@ -51,10 +51,6 @@ enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data
                                   int64_t k);
 enum status gemm_operand_head(struct gemm_operand *operand, const void *data, int64_t n, int64_t k);
 
-// Rows [rows][columns] of bf16 as in_proj's own launcher writes them.
-enum status gemm_raw_map(CUtensorMap *map, const void *raw, int64_t rows, int64_t columns,
-                         int64_t pitch);
-
 // Where a product runs.
 struct gemm_queue {
     cudaStream_t stream;

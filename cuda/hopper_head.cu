@@ -9,7 +9,7 @@ namespace hopper {
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.69314718055994531f;
 
-struct head_work {
+struct head_work : plain_work {
     struct args {
         const int32_t *target;
         float2 *partial;
@@ -17,16 +17,16 @@ struct head_work {
         int32_t vocab, tiles;
     };
     static constexpr int kGroup = 16;
-    static constexpr int kExtra = 0;
-    static constexpr bool kKeepsStage = false;
-    static constexpr int kPatch = 0;
 
-    struct early {};
-    __device__ static void load(const args &, const place &, early &) {}
-    __device__ static void prefetch(const args &, const tile &, int64_t) {}
-    __device__ static void finish(const args &a, const place &here, const early &,
-                                  float (&sum)[128]);
-    __device__ static void finish_extra(const args &, const place &, int32_t, const float (&)[1]) {}
+    struct early {
+        int32_t target[2]; // of the thread's rows
+    };
+    __device__ static void load(const args &a, const place &here, early &early) {
+        for (int h = 0; h < 2; h++)
+            early.target[h] = here.row + 8 * h < here.rows ? a.target[here.row + 8 * h] : -1;
+    }
+    __device__ static void finish(const args &a, const place &here, const early &early,
+                                  stage_ring &, float (&sum)[128], held &);
 };
 
 // 2^x by the special function unit.
@@ -41,13 +41,14 @@ __device__ __forceinline__ int32_t column_of(int i, uint32_t quad) {
     return 16 * (i / 8) + 4 * (int32_t)quad + 2 * (i / 4 % 2) + i % 2;
 }
 
-__device__ __forceinline__ void head_work::finish(const args &a, const place &here, const early &,
-                                                  float (&sum)[128]) {
+__device__ __forceinline__ void head_work::finish(const args &a, const place &here,
+                                                  const early &early, stage_ring &,
+                                                  float (&sum)[128], held &) {
     const int32_t first = here.column * kColumns, left = a.vocab - first;
     if (left < kColumns) {
 #pragma unroll
         for (int i = 0; i < 128; i++) {
-            sum[i] = column_of(i, here.lane % 4) < left ? sum[i] : -INFINITY;
+            sum[i] = column_of(i, here.quad) < left ? sum[i] : -INFINITY;
         }
     }
 #pragma unroll
@@ -55,11 +56,11 @@ __device__ __forceinline__ void head_work::finish(const args &a, const place &he
         const int64_t row = here.row + 8 * h;
         const bool valid = row < here.rows;
         const float scale = here.scale[h] * kLog2e; // not negative, so it commutes with the maximum
-        const int32_t target = valid ? a.target[row] - first : -1;
+        const int32_t target = early.target[h] - first;
         if (__any_sync(0xffffffffu, target >= 0 && target < kColumns)) {
 #pragma unroll
             for (int i = 2 * h; i < 128; i += i % 2 == 0 ? 1 : 3) {
-                if (column_of(i, here.lane % 4) == target) a.target_logit[row] = sum[i] * scale;
+                if (column_of(i, here.quad) == target) a.target_logit[row] = sum[i] * scale;
             }
         }
         float most = sum[2 * h];
@@ -77,7 +78,7 @@ __device__ __forceinline__ void head_work::finish(const args &a, const place &he
         even += odd;
         even += __shfl_xor_sync(0xffffffffu, even, 1);
         even += __shfl_xor_sync(0xffffffffu, even, 2);
-        if (valid && here.lane % 4 == 0)
+        if (valid && here.quad == 0)
             a.partial[row * a.tiles + here.column] = make_float2(most, even);
     }
 }

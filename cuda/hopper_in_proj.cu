@@ -5,26 +5,28 @@
 
 namespace hopper {
 
-constexpr int kRound = 64, kRounds = kColumns / kRound;
-constexpr int kBox = 16 * kRound * 2; // bytes
-
-struct in_proj_work {
+struct in_proj_work : plain_work {
     struct args {
-        CUtensorMap raw; // boxes of 64 columns and 16 rows
+        __nv_bfloat16 *raw;
+        int64_t raw_pitch;
         float *dt;
         const float *bias;
         int32_t raw_columns, dt_columns;
     };
     static constexpr int kGroup = 32; // a thread's eight columns lie side by side: 16 bytes of bf16
     static constexpr int kExtra = GEMM_DT;
-    static constexpr int kPatch = kBox;
-    static constexpr bool kKeepsStage = true;
+    static constexpr int kParts = 4;
 
-    struct early {};
-    __device__ static void load(const args &, const place &, early &) {}
-    __device__ static void prefetch(const args &, const tile &, int64_t) {}
-    __device__ static void finish(const args &a, const place &here, const early &,
-                                  const float (&sum)[128]);
+    // A tile that is done but for its stores: they would wait for one another while all multiprocessors
+    // write, and products can run meanwhile.
+    struct held {
+        uint32_t word[64];
+        __nv_bfloat16 *to;               // of the thread's first row and columns
+        int32_t rows_left, columns_left; // from there
+    };
+    __device__ static void finish(const args &a, const place &here, const early &, stage_ring &,
+                                  const float (&sum)[128], held &held);
+    __device__ static void put(const args &a, const held &held, int part);
     __device__ static void finish_extra(const args &a, const place &here, int32_t block,
                                         const float (&sum)[GEMM_DT / 2]);
 };
@@ -34,60 +36,55 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
     return *reinterpret_cast<const uint32_t *>(&two);
 }
 
-// Where the warp's 16 rows of the tile's columns 64 * round .. + 63 lie until the copy engine has
-// taken them: a box of 128-byte rows, swizzled by 128 bytes. Three in the kept stage, one in the patch.
-__device__ __forceinline__ uint32_t box_of(const place &here, int round) {
-    return round < 3 ? here.stage + (here.warp * 3 + (uint32_t)round) * kBox : here.patch;
-}
-
-// Columns 32j + 8 * quad .. + 7 of the tile are sum[16j + 4i + 2h + e], i = 0..3, e = 0..1.
-__device__ __forceinline__ void pack_round(const float *bias, int32_t columns, const place &here,
-                                           const float (&sum)[128], int round) {
+// Columns 32j + 8 * quad .. + 7 of the tile are sum[16j + 4i + 2h + e], i = 0..3, e = 0..1, and words
+// 8j + 4h .. + 3.
+__device__ __forceinline__ void in_proj_work::finish(const args &a, const place &here,
+                                                     const early &, stage_ring &,
+                                                     const float (&sum)[128], held &held) {
+    const int32_t first = here.column * kColumns + 8 * (int32_t)here.quad;
+    held.to = a.raw + here.row * a.raw_pitch + first;
+    held.rows_left = here.rows - (int32_t)here.row;
+    held.columns_left = a.raw_columns - first;
 #pragma unroll
-    for (int j = 2 * round; j < 2 * round + 2; j++) {
-        const int32_t column = here.column * kColumns + 32 * j + 8 * (int32_t)(here.lane % 4);
+    for (int j = 0; j < kColumns / 32; j++) {
         float add[8] = {};
-        if (bias != nullptr && column < columns) {
+        if (a.bias != nullptr && 32 * j < held.columns_left) {
 #pragma unroll
             for (int c = 0; c < 8; c++)
-                add[c] = bias[column + c];
+                add[c] = a.bias[first + 32 * j + c];
         }
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            uint32_t word[4];
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int at = 16 * j + 4 * i + 2 * h;
-                word[i] = pack(fmaf(sum[at], here.scale[h], add[2 * i]),
-                               fmaf(sum[at + 1], here.scale[h], add[2 * i + 1]));
+                held.word[8 * j + 4 * h + i] =
+                    pack(fmaf(sum[at], here.scale[h], add[2 * i]),
+                         fmaf(sum[at + 1], here.scale[h], add[2 * i + 1]));
             }
-            const uint32_t row = here.lane / 4 + 8 * h, c = 4 * (j % 2) + here.lane % 4;
-            store_shared(box_of(here, round) + row * 128 + (c ^ row % 8) * 16, word[0], word[1],
-                         word[2], word[3]);
         }
     }
 }
 
-__device__ __forceinline__ void in_proj_work::finish(const args &a, const place &here,
-                                                     const early &, const float (&sum)[128]) {
+__device__ __forceinline__ void in_proj_work::put(const args &a, const held &held, int part) {
 #pragma unroll
-    for (int round = 0; round < kRounds; round++) {
-        const int32_t column = here.column * kColumns + kRound * round;
-        pack_round(a.bias, a.raw_columns, here, sum, round);
-        store_fence();
-        __syncwarp();
-        if (here.lane == 0 && column < a.raw_columns) {
-            store_box(&a.raw, box_of(here, round), column, (int32_t)here.warp_row);
+    for (int j = 2 * part; j < 2 * part + 2; j++) {
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const uint32_t *word = held.word + 8 * j + 4 * h;
+            if (32 * j < held.columns_left && 8 * h < held.rows_left) {
+                *reinterpret_cast<uint4 *>(held.to + 8 * h * a.raw_pitch + 32 * j) =
+                    make_uint4(word[0], word[1], word[2], word[3]);
+            }
         }
     }
-    if (here.lane == 0) store_commit();
 }
 
 // Column 8j + 2 * quad + e of the block is sum[4j + 2h + e].
 __device__ __forceinline__ void in_proj_work::finish_extra(const args &a, const place &here,
                                                            int32_t block,
                                                            const float (&sum)[GEMM_DT / 2]) {
-    const int32_t first = block * GEMM_DT + 2 * (int32_t)(here.lane % 4);
+    const int32_t first = block * GEMM_DT + 2 * (int32_t)here.quad;
 #pragma unroll
     for (int i = 0; i < GEMM_DT / 2; i++) {
         const int32_t column = first + 8 * (i / 4) + i % 2;
@@ -112,7 +109,8 @@ enum status hopper_in_proj(const struct gemm_queue *queue, const struct gemm_in_
                     (long long)args->dt_columns, (long long)args->raw_columns);
     }
     in_proj_work::args work = {};
-    TRY(gemm_raw_map(&work.raw, args->raw, args->rows, args->raw_columns, args->raw_pitch));
+    work.raw = (__nv_bfloat16 *)args->raw;
+    work.raw_pitch = args->raw_pitch;
     work.dt = args->dt;
     work.bias = args->bias;
     work.raw_columns = (int32_t)args->raw_columns;

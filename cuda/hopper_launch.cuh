@@ -16,7 +16,8 @@ inline problem make_problem(const gemm_queue *queue, const gemm_operand *a, cons
     p.a = a->map;
     p.b = b->map;
     p.rows = (int32_t)rows;
-    p.steps = ceil_div(k, kDepth);
+    p.steps =
+        ceil_div(k, kDepth) < kLeastSteps ? kLeastSteps : ceil_div(k, kDepth); // zeros behind k
     p.row_pairs = ceil_div(rows, kRows * kCluster);
     p.column_tiles = ceil_div(columns, kColumns);
     p.ticket = queue->ticket;
@@ -27,7 +28,7 @@ inline problem make_problem(const gemm_queue *queue, const gemm_operand *a, cons
 // Queues the product. A grid larger than what is free at that time is no loss: see the tickets.
 template <class Work>
 enum status launch(const gemm_queue *queue, const problem &p, const typename Work::args &args) {
-    constexpr int kBytes = (int)kShared<Work::kExtra, Work::kPatch>;
+    constexpr int kBytes = (int)kShared<Work::kExtra>;
     const int64_t tiles = (int64_t)p.row_pairs * p.column_tiles;
     const int64_t most = queue->sms / kCluster > 0 ? queue->sms / kCluster : 1;
     const unsigned clusters = (unsigned)(tiles < most ? tiles : most);

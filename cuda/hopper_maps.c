@@ -80,15 +80,10 @@ enum status gemm_operand_in_proj(struct gemm_operand *operand, const void *data,
 
 enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data, int64_t n,
                                   int64_t k) {
-    return encode_groups(&operand->map, data, n, k, 4);
+    return encode_groups(&operand->map, data, n, k, 8);
 }
 
 enum status gemm_operand_head(struct gemm_operand *operand, const void *data, int64_t n,
                               int64_t k) {
     return encode_groups(&operand->map, data, n, k, 4);
-}
-
-enum status gemm_raw_map(CUtensorMap *map, const void *raw, int64_t rows, int64_t columns,
-                         int64_t pitch) {
-    return encode_rows(map, raw, rows, columns, pitch, 16);
 }

@@ -5,45 +5,52 @@
 
 namespace hopper {
 
-// In the sums a thread has 16 bytes here and there, and global memory wants whole lines. So each warp
-// turns its 16 rows, 64 columns at a time, in a patch of shared memory of its own: from then on a lane
-// has four columns (4 * (lane % 16) ..) of rows lane / 16 + 2i, and a warp moves two rows of 256 bytes
-// at a time. r's old values are on their way a round ahead, the first while the tensor cores finish.
-constexpr int kRound = 64, kRounds = kColumns / kRound, kPairs = 8; // pairs of rows
+// 64 columns of the CTA's rows are a round. Its room is 128 rows of r's old values, in two boxes of 32
+// columns, which the fetcher brings and the new values replace, and a box of u; all of 128-byte rows,
+// swizzled by 128 bytes.
+constexpr int kRound = 64, kRounds = kColumns / kRound;
+constexpr uint32_t kBoxR = kRows * 32 * 4, kBoxU = kRows * kRound * 2; // bytes
+
+// A thread's eight columns of each 32 of the tile: 32j + 8 * quad .. + 7.
+__device__ __forceinline__ int32_t column_of(const place &here, int j) {
+    return here.column * kColumns + 32 * j + 8 * (int32_t)here.quad;
+}
 
 template <bool kBias>
-struct out_proj_work {
+struct out_proj_work : plain_work {
     struct args {
-        float *r;
-        __nv_bfloat16 *u;
+        CUtensorMap r, u; // boxes of 128 rows and 128 bytes
         float *squares;
         const float *bias, *norm;
         int32_t columns, tiles;
     };
-    struct early {
-        float4 old[kPairs];
-    };
-    static constexpr int kGroup = 16; // a thread's four columns lie side by side: 16 bytes of f32
-    static constexpr int kExtra = 0;
-    static constexpr bool kKeepsStage = false;
-    static constexpr int kPatch = 16 * kRound * 4; // bytes
+    static constexpr int kGroup = 32; // a thread's eight columns lie side by side: 16 bytes of bf16
+    static constexpr int kRooms = kRounds;
+    static_assert(2 * kBoxR + kBoxU <= kBytesStage<kExtra>, "a room");
 
-    // The tile's part of r's row, long before the epilogue reads it.
-    __device__ static void prefetch(const args &a, const tile &t, int64_t row) {
-        const int32_t first = t.column * kColumns, left = a.columns - first;
-        hopper::prefetch(a.r + row * a.columns + first, (uint32_t)min(left, kColumns) * 4);
+    // norm
+    __device__ static void load_factor(const args &a, const tile &t, uint32_t lane, float *factor) {
+        for (int32_t i = (int32_t)lane; i < kColumns; i += 32) {
+            const int32_t column = t.column * kColumns + i;
+            factor[i] = column < a.columns ? a.norm[column] : 0.0f;
+        }
     }
-    __device__ static void load(const args &a, const place &here, early &early) {
-        load_round(a, here, 0, early.old);
+    __device__ static void fetch_room(const args &a, const tile &t, int32_t round, uint32_t room,
+                                      uint32_t full) {
+        const int32_t column = t.column * kColumns + kRound * round;
+        barrier_arrive_expecting(full, 2 * kBoxR);
+        copy_box(room, &a.r, full, 2 * column, t.row);
+        copy_box(room + kBoxR, &a.r, full, 2 * column + 64, t.row);
+    }
+    __device__ static void store_room(const args &a, const tile &t, int32_t round, uint32_t room) {
+        const int32_t column = t.column * kColumns + kRound * round;
+        if (column >= a.columns) return;
+        store_box(&a.r, room, 2 * column, t.row);
+        if (column + 32 < a.columns) store_box(&a.r, room + kBoxR, 2 * column + 64, t.row);
+        store_box(&a.u, room + 2 * kBoxR, column, t.row);
     }
     __device__ static void finish(const args &a, const place &here, const early &early,
-                                  const float (&sum)[128]);
-    __device__ static void finish_extra(const args &, const place &, int32_t, const float (&)[1]) {}
-
-    __device__ static void load_round(const args &a, const place &here, int round,
-                                      float4 (&old)[kPairs]);
-    __device__ static void finish_round(const args &a, const place &here, int round,
-                                        const float4 (&old)[kPairs], float (&squares)[kPairs]);
+                                  stage_ring &slots, const float (&sum)[128], held &);
 };
 
 __device__ __forceinline__ uint32_t pack(float low, float high) {
@@ -51,104 +58,89 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
     return *reinterpret_cast<const uint32_t *>(&two);
 }
 
-// The lane's first row and column after the turn.
-__device__ __forceinline__ int64_t turned_row(const place &here) {
-    return here.warp_row + here.lane / 16;
-}
-__device__ __forceinline__ int32_t turned_column(const place &here, int round) {
-    return here.column * kColumns + kRound * round + 4 * (int32_t)(here.lane % 16);
+__device__ __forceinline__ float4 add(float4 a, float4 b) {
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
+// In a box, row h of the thread (its first or the one eight below) and piece c of 16 bytes.
+__device__ __forceinline__ uint32_t piece(const place &here, uint32_t box, int h, uint32_t c) {
+    return box + (here.in_tile + 8 * (uint32_t)h) * 128 + (c ^ here.in_tile % 8) * 16;
+}
+
+// The thread's eight columns of the j-th 32 are sum[16j + 4i + 2h + e], i = 0..3, e = 0..1: half s of
+// them i = 2s and 2s + 1. A row's squares are summed apart for each of its pieces of 16 bytes.
 template <bool kBias>
-__device__ __forceinline__ void out_proj_work<kBias>::load_round(const args &a, const place &here,
-                                                                 int round, float4 (&old)[kPairs]) {
-    const int64_t row = turned_row(here);
-    const int32_t column = turned_column(here, round);
-    const float *r = a.r + row * a.columns + column;
+__device__ __forceinline__ void finish_columns(const typename out_proj_work<kBias>::args &a,
+                                               const place &here, const float (&sum)[128],
+                                               uint32_t room, int j, float (&squares)[2][2][2]) {
+    const uint32_t box = room + (uint32_t)(j % 2) * kBoxR;
+    const int32_t column = column_of(here, j);
+    const bool there = column < a.columns;
+    const float4 *norm = reinterpret_cast<const float4 *>(here.factor + 32 * j + 8 * here.quad);
+    float4 bias[2] = {};
+    if (kBias && there) {
+        bias[0] = reinterpret_cast<const float4 *>(a.bias + column)[0];
+        bias[1] = reinterpret_cast<const float4 *>(a.bias + column)[1];
+    }
+    float4 x[2][2]; // h, s
 #pragma unroll
-    for (int i = 0; i < kPairs; i++) {
-        old[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        if (row + 2 * i < here.rows && column < a.columns) {
-            old[i] = __ldcg(reinterpret_cast<const float4 *>(r + (int64_t)(2 * i) * a.columns));
+    for (int h = 0; h < 2; h++) {
+#pragma unroll
+        for (int s = 0; s < 2; s++)
+            x[h][s] = load_shared(piece(here, box, h, 2 * here.quad + s));
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const float scale = here.scale[h];
+        uint32_t word[4];
+#pragma unroll
+        for (int s = 0; s < 2; s++) {
+            const int at = 16 * j + 8 * s + 2 * h;
+            float4 &y = x[h][s];
+            if (kBias) y = add(y, bias[s]);
+            y = add(y, make_float4(sum[at] * scale, sum[at + 1] * scale, sum[at + 4] * scale,
+                                   sum[at + 5] * scale));
+            float &squared = squares[h][j % 2][s];
+            const float more =
+                fmaf(y.w, y.w, fmaf(y.z, y.z, fmaf(y.y, y.y, fmaf(y.x, y.x, squared))));
+            squared = there ? more : squared;
+            store_shared(piece(here, box, h, 2 * here.quad + s), __float_as_uint(y.x),
+                         __float_as_uint(y.y), __float_as_uint(y.z), __float_as_uint(y.w));
+            const float4 w = norm[s];
+            word[2 * s] = pack(y.x * w.x, y.y * w.y);
+            word[2 * s + 1] = pack(y.z * w.z, y.w * w.w);
         }
+        store_shared(piece(here, room + 2 * kBoxR, h, 4 * (uint32_t)(j % 2) + here.quad), word[0],
+                     word[1], word[2], word[3]);
     }
 }
 
-// A row of the patch is 16 pieces of 16 bytes; in odd rows piece c lies at c ^ 4, so that neither a
-// thread's four columns of two rows nor a row's pieces meet in a bank.
-__device__ __forceinline__ uint32_t piece(const place &here, uint32_t row, uint32_t c) {
-    return here.patch + (row * 16 + (c ^ (row % 2 * 4))) * 16;
-}
-
-// Columns 16j + 4 * quad .. + 3 of the tile are sum[8j + 4i + 2h + e], i = 0..1, e = 0..1.
-__device__ __forceinline__ void turn_round(const place &here, const float (&sum)[128], int round) {
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            const int at = 8 * (4 * round + j) + 2 * h;
-            const float scale = here.scale[h];
-            store_shared(piece(here, here.lane / 4 + 8 * h, 4 * j + here.lane % 4),
-                         __float_as_uint(sum[at] * scale), __float_as_uint(sum[at + 1] * scale),
-                         __float_as_uint(sum[at + 4] * scale),
-                         __float_as_uint(sum[at + 5] * scale));
-        }
-    }
-}
-
-template <bool kBias>
-__device__ __forceinline__ void out_proj_work<kBias>::finish_round(const args &a, const place &here,
-                                                                   int round,
-                                                                   const float4 (&old)[kPairs],
-                                                                   float (&squares)[kPairs]) {
-    const int64_t row = turned_row(here);
-    const int32_t column = turned_column(here, round);
-    const int64_t at = row * a.columns + column;
-    if (column >= a.columns) return;
-    const float4 norm = *reinterpret_cast<const float4 *>(a.norm + column);
-    float4 bias = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (kBias) bias = *reinterpret_cast<const float4 *>(a.bias + column);
-#pragma unroll
-    for (int i = 0; i < kPairs; i++) {
-        const float4 add = load_shared(piece(here, here.lane / 16 + 2 * i, here.lane % 16));
-        float4 x = old[i];
-        if (kBias) x = make_float4(x.x + bias.x, x.y + bias.y, x.z + bias.z, x.w + bias.w);
-        x = make_float4(x.x + add.x, x.y + add.y, x.z + add.z, x.w + add.w);
-        squares[i] = fmaf(x.w, x.w, fmaf(x.z, x.z, fmaf(x.y, x.y, fmaf(x.x, x.x, squares[i]))));
-        if (row + 2 * i >= here.rows) continue;
-        const int64_t to = at + (int64_t)(2 * i) * a.columns;
-        *reinterpret_cast<float4 *>(a.r + to) = x;
-        *reinterpret_cast<uint2 *>(a.u + to) =
-            make_uint2(pack(x.x * norm.x, x.y * norm.y), pack(x.z * norm.z, x.w * norm.w));
-    }
-}
-
-// A row's squares: by rising column in a lane, then over its 16 lanes in halves.
+// A row's squares: by rising round in a piece, then over its 16 pieces in halves.
 template <bool kBias>
 __device__ __forceinline__ void out_proj_work<kBias>::finish(const args &a, const place &here,
-                                                             const early &early,
-                                                             const float (&sum)[128]) {
-    float4 old[kRounds][kPairs];
-    float squares[kPairs] = {};
-#pragma unroll
-    for (int i = 0; i < kPairs; i++)
-        old[0][i] = early.old[i];
+                                                             const early &early, stage_ring &slots,
+                                                             const float (&sum)[128], held &) {
+    float squares[2][2][2] = {}; // h, half of the round, half of eight columns
 #pragma unroll
     for (int round = 0; round < kRounds; round++) {
-        turn_round(here, sum, round);
-        __syncwarp();
-        if (round + 1 < kRounds) load_round(a, here, round + 1, old[round + 1]);
-        finish_round(a, here, round, old[round], squares);
-        __syncwarp(); // all have read the patch
+        const uint32_t room = slots.enter();
+#pragma unroll
+        for (int j = 2 * round; j < 2 * round + 2; j++)
+            finish_columns<kBias>(a, here, sum, room, j, squares);
+        slots.leave_room();
     }
 #pragma unroll
-    for (int i = 0; i < kPairs; i++) {
-        for (int half = 8; half > 0; half /= 2) {
-            squares[i] += __shfl_xor_sync(0xffffffffu, squares[i], half);
+    for (int h = 0; h < 2; h++) {
+        float part[2];
+#pragma unroll
+        for (int s = 0; s < 2; s++) {
+            part[s] = squares[h][0][s] + squares[h][1][s];
+            part[s] += __shfl_xor_sync(0xffffffffu, part[s], 2);
+            part[s] += __shfl_xor_sync(0xffffffffu, part[s], 1);
         }
-        const int64_t row = turned_row(here) + 2 * i;
-        if (here.lane % 16 == 0 && row < here.rows)
-            a.squares[row * a.tiles + here.column] = squares[i];
+        const int64_t row = here.row + 8 * h;
+        if (here.quad == 0 && row < here.rows)
+            a.squares[row * a.tiles + here.column] = part[0] + part[1];
     }
 }
 
@@ -156,12 +148,17 @@ __device__ __forceinline__ void out_proj_work<kBias>::finish(const args &a, cons
 
 enum status hopper_out_proj(const struct gemm_queue *queue, const struct gemm_out_proj *args) {
     using namespace hopper;
+    if (args->rows == 0) return STATUS_OK;
     const problem p =
         make_problem(queue, args->v, args->weight, args->scale, args->rows, args->n, args->k);
+    const int64_t n = args->n, twice = 2 * n; // r as the copy engine sees it: pairs of 16 bits
+    gemm_operand r = {}, u = {};
+    TRY(gemm_operand_rows(&r, args->r, args->rows, twice, twice));
+    TRY(gemm_operand_rows(&u, args->u, args->rows, n, n));
     const auto start = [&](auto work) {
-        return launch<decltype(work)>(queue, p,
-                                      {args->r, (__nv_bfloat16 *)args->u, args->squares, args->bias,
-                                       args->norm, (int32_t)args->n, p.column_tiles});
+        return launch<decltype(work)>(
+            queue, p,
+            {r.map, u.map, args->squares, args->bias, args->norm, (int32_t)n, p.column_tiles});
     };
     return args->bias == nullptr ? start(out_proj_work<false>{}) : start(out_proj_work<true>{});
 }

@@ -51,6 +51,17 @@ __device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, uint32_t cta
                  : "memory");
 }
 
+// The same `count` times over.
+__device__ __forceinline__ void barrier_arrive_at(uint32_t barrier, uint32_t cta, uint32_t count) {
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there], %2;\n"
+                 "}" ::"r"(barrier),
+                 "r"(cta), "r"(count)
+                 : "memory");
+}
+
 __device__ __forceinline__ void barrier_release_at(uint32_t barrier, uint32_t cta) {
     asm volatile("{\n"
                  ".reg .b32 there;\n"
@@ -198,7 +209,8 @@ __device__ __forceinline__ float4 load_shared(uint32_t from) {
 }
 
 // Box at (x, y) from shared memory; what lies outside the tensor is not written. By one thread, after
-// every thread that wrote the box has fenced. store_wait: the thread's boxes have been read.
+// every thread that wrote the box has fenced. store_wait: all but the thread's last kLeft groups of boxes
+// have been read.
 __device__ __forceinline__ void store_fence() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -215,18 +227,9 @@ __device__ __forceinline__ void store_commit() {
     asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 
+template <int kLeft>
 __device__ __forceinline__ void store_wait() {
-    asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
-}
-
-// Barrier 1 of the two multipliers.
-__device__ __forceinline__ void multipliers_sync() {
-    asm volatile("bar.sync 1, 256;" ::: "memory");
-}
-
-// Fetches `bytes` (a multiple of 16, as is the address) into L2.
-__device__ __forceinline__ void prefetch(const void *memory, uint32_t bytes) {
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(memory), "r"(bytes) : "memory");
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kLeft) : "memory");
 }
 
 } // namespace hopper

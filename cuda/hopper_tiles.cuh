@@ -16,7 +16,9 @@ constexpr int kDepth = 64; // k of a step
 constexpr int kStages = 4;
 constexpr int kThreads = 384;
 constexpr int kCluster = 2;
-constexpr int kBand = 8; // row pairs that are worked through all columns before the next
+constexpr int kWarps = 8;      // of the multipliers
+constexpr int kLeastSteps = 6; // of a tile: some go by beside its first ones, some beside its last
+constexpr int kBand = 8;       // row pairs that are worked through all columns before the next
 constexpr uint32_t kBytesA = kRows * kDepth * 2;
 constexpr uint32_t kBytesB = kColumns * kDepth * 2;
 
@@ -39,7 +41,8 @@ struct tile {
 // Behind the stages.
 struct alignas(16) control {
     float scale[2][kRows];
-    uint64_t full[kStages], empty[kStages];
+    float factor[2][kColumns];
+    uint64_t full[kStages], empty[kStages], room_full[kStages];
     uint64_t turn_full[2], turn_empty[2];
     uint64_t scale_full[2], scale_empty[2];
     uint32_t turn[2];
@@ -47,8 +50,28 @@ struct alignas(16) control {
 
 template <int kExtra> // columns
 constexpr uint32_t kBytesStage = kBytesA + kBytesB + kDepth * 2 * kExtra;
-template <int kExtra, int kPatch> // bytes of a multiplier's warp
-constexpr uint32_t kShared = kBytesStage<kExtra> *kStages + sizeof(control) + 8 * kPatch;
+template <int kExtra>
+constexpr uint32_t kShared = kBytesStage<kExtra> *kStages + sizeof(control);
+
+// What an epilogue need not have: extra columns, rooms, parts that it holds back, values of the tile's rows
+// that are loaded early, factors of its columns.
+struct plain_work {
+    static constexpr int kExtra = 0, kRooms = 0, kParts = 0;
+    struct early {};
+    struct held {};
+    template <class... Any>
+    __device__ static void load(const Any &...) {}
+    template <class... Any>
+    __device__ static void load_factor(const Any &...) {}
+    template <class... Any>
+    __device__ static void fetch_room(const Any &...) {}
+    template <class... Any>
+    __device__ static void store_room(const Any &...) {}
+    template <class... Any>
+    __device__ static void put(const Any &...) {}
+    template <class... Any>
+    __device__ static void finish_extra(const Any &...) {}
+};
 
 // A place in a ring of barriers and the parity of its phase.
 template <int kSlots>
