@@ -25,10 +25,12 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
     void *block = NULL;
     TRY(cuda_use_device(backend));
     CUDA_TRY(cudaMalloc(&block, bytes > 0 ? bytes : 1)); // aligned to 256 bytes
-    const cudaError_t error = cudaMemsetAsync(block, 0, bytes, cuda_backend_of(backend)->stream);
+    // Beside the queue and done when this is back: what is received may come before the queue does.
+    cudaError_t error = cudaMemset(block, 0, bytes);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(cudaStreamLegacy);
     if (error != cudaSuccess) {
         cudaFree(block);
-        return cuda_failed(error, "cudaMemsetAsync", __FILE__, __LINE__);
+        return cuda_failed(error, "cudaMemset", __FILE__, __LINE__);
     }
     *memory = block;
     return STATUS_OK;

@@ -53,6 +53,7 @@ struct nccl_transport {
     // Of the compute thread; what is in use at the end of a failed job is in `all` alone
     struct transfer *spare, *all;
     struct launch *spare_launch, *all_launches;
+    void *passed[TRANSPORT_BATCHES]; // events: the compute stream has written the batch
     atomic_bool failed;
 
     pthread_mutex_t calls;  // held by whoever calls NCCL with a communicator

@@ -31,6 +31,9 @@ void nccl_close(struct transport *transport) {
         if (self->lane[i].stream != NULL) self->place.streams->stream_close(self->lane[i].stream);
     }
     free_all(self);
+    for (int i = 0; i < TRANSPORT_BATCHES; i++) {
+        self->place.streams->event_close(self->passed[i]);
+    }
     self->place.streams->close(self->place.device);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
@@ -69,7 +72,10 @@ enum status nccl_transport_open(const struct nccl_place *place,
         free(self);
         return status;
     }
-    status = nccl_meet(self, settings->ids);
+    for (int i = 0; i < TRANSPORT_BATCHES && status == STATUS_OK; i++) {
+        status = self->place.streams->event_open(&self->passed[i]);
+    }
+    if (status == STATUS_OK) status = nccl_meet(self, settings->ids);
     if (status == STATUS_OK) status = nccl_watch_start(self);
     if (status != STATUS_OK) {
         atomic_store(&self->failed, true);

@@ -41,14 +41,16 @@ static enum status launch_take(struct nccl_transport *self, struct launch **take
     return STATUS_OK;
 }
 
-// The lane's stream waits until the compute stream comes to where it is now.
+// The lane's stream waits until the compute stream comes to where it is now. That of the moves waits for
+// what flush() says, and no more.
 static enum status open_gate(struct nccl_transport *self, struct lane *lane,
                              struct launch **opened) {
     const struct stream_api *streams = self->place.streams;
+    const bool moves = lane == &self->lane[LANE_MOVES];
     struct launch *launch = NULL;
     TRY(launch_take(self, &launch));
-    enum status status = streams->record(launch->gate, self->place.compute);
-    if (status == STATUS_OK) status = streams->wait(lane->stream, launch->gate);
+    enum status status = streams->record(launch->gate, moves ? lane->stream : self->place.compute);
+    if (status == STATUS_OK && !moves) status = streams->wait(lane->stream, launch->gate);
     if (status != STATUS_OK) {
         launch->next = self->spare_launch;
         self->spare_launch = launch;
@@ -185,11 +187,20 @@ static enum status nccl_receive(struct transport *transport, enum channel channe
     return line ? launch_posted(self, (*transfer)->lane) : STATUS_OK;
 }
 
-static enum status nccl_flush(struct transport *transport) {
+static enum status nccl_passed(struct transport *transport, int32_t batch) {
+    struct nccl_transport *self = nccl_of(transport);
+    return self->place.streams->record(self->passed[batch], self->place.compute);
+}
+
+// As soon as the step before has written the batch: rank 0 waits for what the last rank sends in every
+// step of a document that fills all ranks. Receives wait for as much here, or they would occupy the
+// device for a step; their slots nothing queued uses.
+static enum status nccl_flush(struct transport *transport, int32_t batch) {
     struct nccl_transport *self = nccl_of(transport);
     struct lane *lane = &self->lane[LANE_MOVES];
     struct transfer *first = lane->posted;
     if (first == NULL) return STATUS_OK;
+    TRY(self->place.streams->wait(lane->stream, self->passed[batch]));
     lane->posted = NULL;
     return launch(self, lane, first);
 }
@@ -255,6 +266,7 @@ const struct transport_table nccl_table = {
     .name = "nccl",
     .send = nccl_send,
     .receive = nccl_receive,
+    .passed = nccl_passed,
     .flush = nccl_flush,
     .order = nccl_order,
     .finish = nccl_finish,

@@ -7,8 +7,8 @@
 
 C_BEGIN
 
-// Raised with every change of this file, ops/backend.h, ops/base/status.h or ops/base/log.h.
-#define PLUGIN_ABI    5
+// Raised with every change of this file, ops/backend.h, ops/transport.h, ops/base/status.h or ops/base/log.h.
+#define PLUGIN_ABI    6
 #define PLUGIN_FILE   "liblongscan_cuda.so"
 #define PLUGIN_SYMBOL "longscan_cuda_plugin"
 

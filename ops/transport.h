@@ -15,6 +15,8 @@ enum channel { CHANNEL_LINE, CHANNEL_MOVES, CHANNELS };
 struct transport;
 struct transfer; // one send or receive under way; the transport's until transport_finish
 
+#define TRANSPORT_BATCHES 4 // into which a model's layers are cut, in order
+
 struct transport_table {
     const char *name;
     // Queued on the backend: when the queue comes here, send `bytes` at `data` to rank `peer`.
@@ -26,9 +28,13 @@ struct transport_table {
     // At once, not queued: nothing queued before may use `data`. So a receive can be posted early.
     enum status (*receive)(struct transport *transport, enum channel channel, int32_t peer,
                            uint32_t tag, void *data, size_t bytes, struct transfer **transfer);
-    // All moves of a batch are posted; none need start before. Sends and receives of a batch do not
-    // wait for each other, so moves in a circle pass. All ranks cut moves into the same batches.
-    enum status (*flush)(struct transport *transport);
+    // Queued: the step has written this batch of the layers of its states.
+    enum status (*passed)(struct transport *transport, int32_t batch);
+    // All moves of this batch of layers are posted; none need start before. What they send was there
+    // when the queue last came to passed() of the batch, so they may start then, while the rest of
+    // that step still runs. Sends and receives of a batch do not wait for each other, so moves in a
+    // circle pass.
+    enum status (*flush)(struct transport *transport, int32_t batch);
     // Queued, once for each receive, those of the line in the order in which they were posted: what
     // is queued after this sees what was received. May wait on the host for the peer.
     enum status (*order)(struct transport *transport, struct transfer *transfer);

@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define MOVE_BATCHES 4 // of layers
-
 // What a transfer is, equal on both sides: which step, layer and part.
 static uint32_t tag_of(const struct worker *w, const struct flight *flight, int32_t layer,
                        enum state_part part) {
@@ -130,17 +128,20 @@ static enum status post_layer(struct worker *w, struct flight *flight, int32_t l
     return STATUS_OK;
 }
 
+// The layer after a batch's last.
+static int32_t batch_end(const struct worker *w, int32_t batch) {
+    return (int32_t)((int64_t)(batch + 1) * w->info->layers / TRANSPORT_BATCHES);
+}
+
 static enum status begin_moves(struct worker *w, struct flight *flight) {
-    const int32_t layers = w->info->layers;
+    int32_t layer = 0;
     if (flight->step.move_count == 0) return STATUS_OK;
     TRY(prepare_moves(w, flight));
-    for (int32_t batch = 0; batch < MOVE_BATCHES; batch++) {
-        const int32_t end = (int32_t)((int64_t)(batch + 1) * layers / MOVE_BATCHES);
-        int32_t layer = (int32_t)((int64_t)batch * layers / MOVE_BATCHES);
-        for (; layer < end; layer++) {
+    for (int32_t batch = 0; batch < TRANSPORT_BATCHES; batch++) {
+        for (; layer < batch_end(w, batch); layer++) {
             TRY(post_layer(w, flight, layer));
         }
-        TRY(w->transport->table->flush(w->transport));
+        TRY(w->transport->table->flush(w->transport, batch));
     }
     for (int64_t i = 0; i < flight->step.move_count; i++) {
         if (flight->moving[i] != NULL) TRY(worker_free_after_sends(flight, flight->moving[i]));
@@ -181,10 +182,17 @@ enum status worker_arrive(struct boundary *boundary, int32_t layer, enum state_p
 enum status worker_leave(struct boundary *boundary, int32_t layer, enum state_part part) {
     struct worker *w = (struct worker *)boundary;
     struct flight *flight = w->queueing;
-    if (flight->line_out == NULL) return STATUS_OK;
-    return queue_send(w, flight, CHANNEL_LINE, w->settings->rank + 1,
-                      tag_of(w, flight, layer, part),
-                      flight->line_out + part_offset(w, layer, part), part_bytes(w, part));
+    if (flight->line_out != NULL) {
+        TRY(queue_send(w, flight, CHANNEL_LINE, w->settings->rank + 1,
+                       tag_of(w, flight, layer, part),
+                       flight->line_out + part_offset(w, layer, part), part_bytes(w, part)));
+    }
+    // the layer's other part left before
+    for (int32_t batch = 0; batch < TRANSPORT_BATCHES && part == STATE_SSM; batch++) {
+        if (batch_end(w, batch) != layer + 1) continue;
+        TRY(w->transport->table->passed(w->transport, batch));
+    }
+    return STATUS_OK;
 }
 
 enum status worker_finish_incoming(struct worker *w, struct flight *flight) {

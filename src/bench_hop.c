@@ -15,9 +15,11 @@ struct hop {
     size_t bytes;
 };
 
-// Moves go in batches, here of one each.
+// Moves go in batches, here of one each, and this one may start now.
 static enum status flush(const struct hop *hop, enum channel channel) {
-    return channel == CHANNEL_MOVES ? hop->transport->table->flush(hop->transport) : STATUS_OK;
+    if (channel != CHANNEL_MOVES) return STATUS_OK;
+    TRY(hop->transport->table->passed(hop->transport, 0));
+    return hop->transport->table->flush(hop->transport, 0);
 }
 
 // Until the peer has it; the queue is empty before and after.

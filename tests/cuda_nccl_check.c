@@ -26,7 +26,13 @@
 
 #define SKIPPED 77
 
-enum { DEADLINE_MS = 3000, LAYERS_MOST = 64, TAG_BYTES = 64, BATCHES = 4, SLOTS = 3 };
+enum {
+    DEADLINE_MS = 3000,
+    LAYERS_MOST = 64,
+    TAG_BYTES = 64,
+    BATCHES = TRANSPORT_BATCHES,
+    SLOTS = 3
+};
 enum { BUSY_ROWS = 1 << 16, BUSY_COLUMNS = 1024 };
 
 static const struct plugin_host host = {
@@ -140,14 +146,16 @@ static struct hop_time time_hops(struct check *c, char *data, size_t bytes, bool
     for (int32_t i = 0; i < ROUNDS; i++) {
         if (rank == 0) {
             MUST(t->send(c->transport, CHANNEL_LINE, 1, 0, data, bytes, &sent[i]));
+            MUST(t->passed(c->transport, 0));
             MUST(t->receive(c->transport, CHANNEL_MOVES, 1, 0, data, bytes, &received[i]));
-            MUST(t->flush(c->transport));
+            MUST(t->flush(c->transport, 0));
             MUST(t->order(c->transport, received[i]));
         } else {
             MUST(t->receive(c->transport, CHANNEL_LINE, 0, 0, data, bytes, &received[i]));
             MUST(t->order(c->transport, received[i]));
+            MUST(t->passed(c->transport, 0));
             MUST(t->send(c->transport, CHANNEL_MOVES, 0, 0, data, bytes, &sent[i]));
-            MUST(t->flush(c->transport));
+            MUST(t->flush(c->transport, 0));
         }
     }
     // both have queued: nothing but the hops is measured
@@ -255,7 +263,7 @@ static void queue_moves(struct check *c, struct ring *r, int64_t step) {
                                 r->layer_bytes, move));
             }
         }
-        MUST(t->flush(c->transport));
+        MUST(t->flush(c->transport, (int32_t)batch));
     }
 }
 
@@ -281,6 +289,10 @@ static void queue_layer(struct check *c, struct ring *r, int64_t step, int64_t l
     if (rank < last) {
         MUST(t->send(c->transport, CHANNEL_LINE, rank + 1, 0, state, r->layer_bytes,
                      &r->out[step % SLOTS][l]));
+    }
+    for (int64_t batch = 0; batch < BATCHES; batch++) {
+        if ((batch + 1) * r->layers / BATCHES != l + 1) continue;
+        MUST(t->passed(c->transport, (int32_t)batch));
     }
 }
 

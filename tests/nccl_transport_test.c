@@ -20,7 +20,15 @@
 
 #include <cmocka.h>
 
-enum { LAYERS = 48, PARTS = 2, SLOTS = 3, WORDS = 4, BATCHES = 4, RANKS_MOST = 8, LOOK_AHEAD = 2 };
+enum {
+    LAYERS = 48,
+    PARTS = 2,
+    SLOTS = 3,
+    WORDS = 4,
+    BATCHES = TRANSPORT_BATCHES,
+    RANKS_MOST = 8,
+    LOOK_AHEAD = 2
+};
 enum fault { FAULT_NONE, FAULT_START, FAULT_CALL, FAULT_LATE, FAULT_LOST };
 
 struct trial {
@@ -49,6 +57,8 @@ struct rank {
     struct transfer *transfer[SLOTS][LAYERS * (PARTS * 2 + 4)];
     int transfers[SLOTS];
     int64_t used; // parts of the line; the machine's
+    int64_t
+        early; // steps whose first move was there before the step before had ended; the machine's
     atomic_int wrong;
     atomic_llong reached; // steps
 };
@@ -98,7 +108,10 @@ static void check_left(void *argument) {
 
 static void note_reached(void *argument) {
     struct rank *r = argument;
-    atomic_fetch_add(&r->reached, 1);
+    const int64_t step = atomic_fetch_add(&r->reached, 1);
+    const int32_t from = (r->rank + 1) % r->trial->ranks;
+    // of step 0 the value may be what the memory is at first
+    r->early += step > 0 && r->left[(step + 1) % SLOTS][0][0][0] == value(r, from, step, 0, 0);
 }
 
 static void launch(struct rank *r, void (*function)(void *), int64_t step, int32_t layer,
@@ -148,7 +161,7 @@ static enum status queue_moves(struct rank *r, int64_t step, struct transfer **r
                 round[l] = *receive;
             }
         }
-        TRY(t->flush(r->transport));
+        TRY(t->flush(r->transport, batch));
     }
     return STATUS_OK;
 }
@@ -180,6 +193,9 @@ static enum status queue_step(struct rank *r, int64_t step) {
             TRY(failed_transfer(r, step,
                                 t->send(r->transport, CHANNEL_LINE, r->rank + 1, 0,
                                         r->line[slot][l][p], sizeof(part_words), send)));
+        }
+        if ((l + 1) % (LAYERS / BATCHES) == 0) {
+            TRY(t->passed(r->transport, l / (LAYERS / BATCHES)));
         }
     }
     machine_kernel(r->machine, r->rank, note_reached, r);
@@ -284,7 +300,7 @@ static int64_t run_trial(const struct trial *trial, struct rank *ranks, int64_t 
 
 static void expect_right(const struct trial *trial) {
     struct rank *ranks = calloc(RANKS_MOST, sizeof *ranks);
-    int64_t aborts = 0;
+    int64_t aborts = 0, early = 0;
     assert_non_null(ranks);
     const int64_t took_ms = run_trial(trial, ranks, &aborts);
     print_message("%d ranks, %lld steps, %d buffered: %lld ms\n", trial->ranks,
@@ -293,7 +309,9 @@ static void expect_right(const struct trial *trial) {
         assert_int_equal(ranks[i].status, STATUS_OK);
         assert_int_equal(ranks[i].wrong, 0);
         assert_int_equal(ranks[i].used, trial->steps * LAYERS * PARTS);
+        early += ranks[i].early;
     }
+    assert_true(early > 0);
     assert_int_equal(aborts, 0);
     free(ranks);
 }
