@@ -1,6 +1,6 @@
 // Host side of the Hopper scan: what it supports, its scratch memory, its tensor maps.
 
-#include "cuda/cuda_check.h"
+#include "cuda/hopper_maps.h"
 #include "cuda/hopper_scan_shared.h"
 
 #include <cuda_runtime.h>
@@ -14,42 +14,20 @@ __device__ const int built_for_hopper = 1;
 __device__ const int built_for_hopper = 0;
 #endif
 
-using encode_function = CUresult(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *,
-                                 const cuuint64_t *, const cuuint64_t *, const cuuint32_t *,
-                                 const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-
-// Of the driver's library, which the plug-in does not link.
-enum status find_encode(encode_function **encode) {
-    void *entry = nullptr;
-    cudaDriverEntryPointQueryResult found;
-    CUDA_TRY(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                              cudaEnableDefault, &found));
-    if (found != cudaDriverEntryPointSuccess) CUDA_TRY(cudaErrorNotSupported);
-    *encode = reinterpret_cast<encode_function *>(entry);
-    return STATUS_OK;
-}
-
-struct box_map {
-    CUtensorMap *map;
-    const void *base;
-    uint64_t size[3];     // columns, rows, panels
-    uint64_t row_bytes;   // from row to row
-    uint64_t panel_bytes; // from panel to panel
-    uint32_t box_rows, box_panels;
-    CUtensorMapSwizzle swizzle;
-};
-
-enum status encode_map(encode_function *encode, const box_map &m) {
-    const cuuint64_t strides[2] = {m.row_bytes, m.panel_bytes};
-    const cuuint32_t box[3] = {64, m.box_rows, m.box_panels};
-    const cuuint32_t steps[3] = {1, 1, 1};
-    const CUresult result =
-        encode(m.map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void *>(m.base), m.size,
-               strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, m.swizzle,
-               CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (result != CUDA_SUCCESS) CUDA_TRY(cudaErrorInvalidValue);
-    return STATUS_OK;
+// Panels of 64 columns side by side in rows `pitch` bytes apart.
+enum status map_panels(CUtensorMap *map, const void *data, uint64_t rows, uint64_t panels,
+                       uint64_t pitch, uint32_t box_rows, uint32_t box_panels,
+                       CUtensorMapSwizzle swizzle) {
+    const map_shape shape = {
+        data,
+        3,
+        {64,        rows,       panels},
+        {pitch,     128       },
+        {64, box_rows, box_panels      },
+        swizzle,
+        CU_TENSOR_MAP_L2_PROMOTION_L2_128B
+    };
+    return hopper_map_make(map, &shape);
 }
 
 size_t take(size_t *used, size_t bytes) {
@@ -66,22 +44,14 @@ enum status scan_maps_make(struct scan_maps *maps, const struct hopper_scan_args
     const uint64_t panels = (uint64_t)(2 * args->shape.groups * args->shape.d_state / 64);
     const uint64_t raw_pitch = (uint64_t)args->raw_pitch * 2;
     const char *raw_x = static_cast<const char *>(args->raw) + heads * SCAN_HEAD_DIM * 2;
+    const struct hopper_scan_work &work = args->work;
     const CUtensorMapSwizzle plain = CU_TENSOR_MAP_SWIZZLE_NONE;
     const CUtensorMapSwizzle swizzled = CU_TENSOR_MAP_SWIZZLE_128B;
-    const uint32_t halo_rows = SCAN_SUBTILE + SCAN_HALO;
-    const struct hopper_scan_work &work = args->work;
-    const box_map boxes[] = {
-        {&maps->raw_x, raw_x,     {64, rows, heads},  raw_pitch,    128, halo_rows,    2, plain   },
-        {&maps->x,     work.x,    {64, rows, heads},  heads * 128,  128, SCAN_SUBTILE, 2, swizzled},
-        {&maps->bc,    work.bc,   {64, rows, panels}, panels * 128, 128, SCAN_SUBTILE, 2, swizzled},
-        {&maps->z,     args->raw, {64, rows, heads},  raw_pitch,    128, SCAN_SUBTILE, 1, swizzled},
-    };
-    encode_function *encode = nullptr;
-    TRY(find_encode(&encode));
-    for (const box_map &box : boxes) {
-        TRY(encode_map(encode, box));
-    }
-    return STATUS_OK;
+    TRY(map_panels(&maps->raw_x, raw_x, rows, heads, raw_pitch, SCAN_SUBTILE + SCAN_HALO, 2,
+                   plain));
+    TRY(map_panels(&maps->x, work.x, rows, heads, heads * 128, SCAN_SUBTILE, 2, swizzled));
+    TRY(map_panels(&maps->bc, work.bc, rows, panels, panels * 128, SCAN_SUBTILE, 2, swizzled));
+    return map_panels(&maps->z, args->raw, rows, heads, raw_pitch, SCAN_SUBTILE, 1, swizzled);
 }
 
 bool hopper_scan_supported(int32_t device, const struct scan_shape *shape, int64_t d_conv) {
