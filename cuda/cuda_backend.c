@@ -174,8 +174,10 @@ static const struct backend_table cuda_table = {
 // Equal text, equal bits. f32 is IEEE arithmetic in an order of our own, the same on every device; how
 // tensor cores add is their model's affair.
 static enum status name_numerics(struct cuda_backend *cuda) {
-    static const char *const names[] = {
-        [PLUGIN_F32] = "f32", [PLUGIN_TF32] = "tf32", [PLUGIN_BF16] = "bf16", [PLUGIN_F16] = "f16"};
+    static const char *const names[] = {[PLUGIN_F32] = "f32 v1 fma-chain",
+                                        [PLUGIN_TF32] = "tf32 v1 mma.sync",
+                                        [PLUGIN_BF16] = "bf16 v1 mma.sync",
+                                        [PLUGIN_F16] = "f16 v1 mma.sync"};
     struct cudaDeviceProp properties;
     char device[80] = "";
     CUDA_TRY(cudaGetDeviceProperties(&properties, cuda->device));
@@ -183,8 +185,8 @@ static enum status name_numerics(struct cuda_backend *cuda) {
         snprintf(device, sizeof device, " %.48s sm_%d%d", properties.name, properties.major,
                  properties.minor);
     }
-    snprintf(cuda->base.numerics, sizeof cuda->base.numerics,
-             "cuda %s v1 fma-chain tile%d head1024%s", names[cuda->dtype], TILE_TOKENS, device);
+    snprintf(cuda->base.numerics, sizeof cuda->base.numerics, "cuda %s tile%d head1024%s",
+             names[cuda->dtype], TILE_TOKENS, device);
     return STATUS_OK;
 }
 
