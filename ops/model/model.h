@@ -28,7 +28,7 @@ enum state_part { STATE_CONV, STATE_SSM, STATE_PARTS };
 struct boundary {
     // What is queued after this sees the layer's part of every state that comes from elsewhere.
     enum status (*arrive)(struct boundary *boundary, int32_t layer, enum state_part part);
-    // The layer's part of the last span's state_out is ready when the queue comes here.
+    // The layer's part of every span's state_out is ready when the queue comes here.
     enum status (*leave)(struct boundary *boundary, int32_t layer, enum state_part part);
 };
 
