@@ -3,6 +3,7 @@
 // (norms, gates, decays) is not counted as work. T rows, d hidden, i inner, W conv width, P
 // projected width, H heads, p head dim, N state, e bytes of an element.
 
+#include "ops/transport.h"
 #include "src/bench.h"
 
 #define INTRA_TOKENS 64 // rows of the products inside a chunk: the smallest tile in use
@@ -51,21 +52,22 @@ double bench_floor(const struct ceilings *ceilings, const struct stage_cost *cos
 
 // A rank may pass its first window's states once the last window of the rank to its left has passed
 // its own: that is the lag. Rank r works r lags behind rank 0, which costs a document (r - 1) of
-// them once; a step later rank 0 needs the last rank's state, which has come unless all the lags
-// together outlast a step less a layer.
+// them once; a step later rank 0 needs the last rank's state. Its first batch of layers leaves when the
+// last rank has written it, so it has come unless all the lags together outlast the rest of a step.
 struct bench_guess bench_guess(const struct bench_results *results, int64_t ranks, int64_t tokens,
                                double hop_seconds) {
     const double step = results->one.seconds, windows = number(results->windows);
     const double layer = step / number(results->model.layers);
+    const double batch = step / TRANSPORT_BATCHES;
     const double pass = results->stages.seconds[STAGE_PASS] / number(results->model.layers);
     const int64_t alone = (tokens + results->step_tokens - 1) / results->step_tokens;
     const int64_t steps = (alone + ranks - 1) / ranks;
     struct bench_guess guess = {.ranks = ranks, .steps = steps};
     guess.lag = hop_seconds + pass / windows + layer * (1 - 1 / windows);
     guess.skew = number(ranks - 1) * guess.lag;
-    guess.stalls = guess.skew > step - layer;
+    guess.stalls = guess.skew > step - batch;
     // A turn of the ring then takes as long as the ring is.
-    const double turn = guess.stalls ? guess.skew + layer : step;
+    const double turn = guess.stalls ? guess.skew + batch : step;
     guess.seconds = number(steps - 1) * turn + step + guess.skew;
     guess.speed_up = number(alone) * step / guess.seconds;
     guess.efficiency = guess.speed_up / number(ranks);

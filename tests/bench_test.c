@@ -87,9 +87,11 @@ static void more_ranks_cost_a_lag_each(void **state) {
     assert_near(many.lag, 130e-6);
     assert_near(many.speed_up, 128 * 46 / (2 * 46 + 63 * 0.13));
     assert_false(many.stalls);
-    // beyond 347 ranks the first waits for the last
-    assert_false(bench_guess(&results, 347, TOKENS * 1280, 111e-6).stalls);
-    assert_true(bench_guess(&results, 349, TOKENS * 1280, 111e-6).stalls);
+    // beyond 266 ranks the first waits for a quarter of the last one's layers
+    assert_false(bench_guess(&results, 266, TOKENS * 1280, 111e-6).stalls);
+    const struct bench_guess stalled = bench_guess(&results, 268, TOKENS * 1280, 111e-6);
+    assert_true(stalled.stalls);
+    assert_near(stalled.seconds, 4 * (267 * 0.13e-3 + 11.5e-3) + 46e-3 + 267 * 0.13e-3);
 }
 
 static void windows_make_the_lag_longer(void **state) {
