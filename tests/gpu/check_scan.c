@@ -20,13 +20,15 @@ static uint64_t draw(uint64_t *seed, uint64_t below) {
     return (*seed >> 33) % below;
 }
 
-// 1 to 12 spans of 1 to 300 rows, most often around a tile's border; states in and out or not.
+// 1 to 12 spans of 1 to 300 rows, most often around a tile's border, the first at times of more tiles
+// than passing takes at once; states in and out or not.
 static int64_t draw_pieces(uint64_t *seed, const struct scan_shape *shape, int64_t taps,
                            struct piece *pieces) {
     static const int64_t lengths[] = {1, 2, 3, 4, 62, 63, 64, 65, 127, 128, 129, 0};
     const int64_t count = 1 + (int64_t)draw(seed, 12);
     for (int64_t s = 0; s < count; s++) {
-        const int64_t length = lengths[draw(seed, 12)];
+        const bool longest = s == 0 && draw(seed, 4) == 0;
+        const int64_t length = longest ? 4200 : lengths[draw(seed, 12)];
         const bool in = draw(seed, 2) == 0, out = draw(seed, 2) == 0;
         pieces[s] = (struct piece){
             .seed = 100 + *seed % 1000,
