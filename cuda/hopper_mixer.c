@@ -18,8 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WINDOW_ROWS 65536 // bounds the memory: 1.2 GB at 370m's shape
-#define SHORT_TILES 512   // of a window, beyond its rows / HOPPER_SCAN_TILE: 0.5 GB there
+#define WINDOW_ROWS 65536 // bounds the memory: 1.5 GB at 370m's shape
+#define SHORT_TILES 512   // of a window, beyond its rows / HOPPER_SCAN_TILE: 0.8 GB there
 
 struct hopper_mixer {
     struct mixer base;       // first, so that &hopper->base is the handle
@@ -293,7 +293,7 @@ enum status hopper_mixer_open(struct backend *backend, const struct mixer_shape 
         return status;
     }
     // Other arithmetic than the operators': results say so.
-    snprintf(backend->numerics, sizeof backend->numerics, "cuda bf16 fused v1 tile%d sm_90a",
+    snprintf(backend->numerics, sizeof backend->numerics, "cuda bf16 fused v2 tile%d sm_90a",
              HOPPER_SCAN_TILE);
     *opened = &hopper->base;
     return STATUS_OK;

@@ -1,164 +1,179 @@
-// The Hopper scan's last step: y, the gate, and the squares for the norm. In a subtile of 64 rows,
-// with s_i = log2 of the decay from the subtile's start to row i, and H[p][n] the state before it,
-//   M_ij = C_i . B_j 2^(s_i - s_j) dt_j for j <= i, else 0
-//   y_i  = 2^(s_i) C_i H^T + M_i X + D x_i
-//   H    = 2^(s_last) H + (w x)^T B
+// The Hopper scan's last step: y, the gate, and the squares for the norm. Nothing is carried from row
+// to row: prepare and pass have left the state before every chunk of 128 rows in two parts, Ht, the
+// state before its tile, and Hl, what the tile's rows before the chunk add to it. In a chunk, with s, w
+// and dt of a half's 64 rows (hopper_scan_shared.h) and f0 the decay over the lower half:
 //
-// A persistent block takes tickets: (tile, pair of heads). Warp 8 brings subtiles, warpgroup g
-// (warps 4g to 4g + 3) works on the pair's head g with the state in its registers:
+//   H   = fall Ht + Hl
+//   y_i = 2^(s_i) C_i H^T + M_i X0                                             i in half 0
+//   y_i = 2^(s_i) f0 C_i H^T + (2^(s_i) w_j C_i . B0_j)_j X0 + M_i X1          i in half 1
+//   M_ij = C_i . B_j 2^(s_i - s_j) dt_j for j <= i, both of one half, else 0; and D more for j = i
 //
-//   full[stage]       B, C, x and decays have landed; 256 threads wait for it
-//   empty[stage]      8 warps have done with them; the producer waits for it
-//   z_full[slot]      z has landed; 256 threads wait
-//   z_empty[slot]     both warpgroups' v, which took z's place, has left; the producer waits
-//   named barrier 1 + g: the 128 threads of warpgroup g
+// No factor is above 1, but for dt. A persistent block takes tickets: units of a chunk and some heads of
+// a group, which share C, B and the scores C B^T. Warpgroup 2 t + u of the four is half u of team t, and
+// the teams take the unit's heads in turn. One thread each of the warps 16 + t brings what team t needs,
+// one of warp 18 what both do.
 //
-//   subtile t:  scores = C B^T starts; when state product t - 1 is done, its stage is empty
-//               H -> shared memory as bf16, barrier; carried = C H^T starts
-//               w x -> registers; scores -> M in registers; inner = M X starts
-//               H *= decay; H += (w x)^T B starts; when carried and inner are done:
-//               y, v -> z's place, barrier, one thread starts the store
+// Barriers in shared memory, each with a full and an empty one:
+//   unit[2]        what to do next                                    empty: 16 warps, 2 that bring
+//   b, c           of a unit                                          empty: 16 warps
+//   tile           of each team, of a head: Ht                        empty: the 4 lower warps
+//   state          Hl, or Ht in a tile's first chunk                  empty: 8 warps
+//   state_ready    H is in its place: 4 arrivals, the lower warps; 8 wait
+//   decay[2]       of the rows, and fall                              empty: 8 warps
+//   x; z           x; z and norm weights                              empty: 8 warps
 //
-// H in shared memory is written after the barrier that ends subtile t - 1, before which every warp
-// had waited for carried t - 1, the last to read it.
+//   unit:  scores, rounded to bf16, stay with the thread that needs them: a half's own in registers,
+//          those left of the upper half in `left`; B is empty
+//   head:  the lower warpgroup makes H, a fence: Ht is empty, H is ready
+//          C H^T starts; M of the left and of the own rows; waited for: H is empty, after the last head
+//          C, too
+//          y scaled; M X starts; half the gate; waited for: x and decays are empty
+//          v -> z's place, a fence; each warp starts the copy of its 16 rows, and when that has read them
+//          z is empty
+//
+// A team's warpgroups meet at H only. A short half's rows are cleared by its own warpgroup. Where there is
+// no state the product is with zeros: around a branch the compiler would make products wait.
 
 #include "cuda/cuda_check.h"
-#include "cuda/hopper_scan_ring.cuh"
+#include "cuda/hopper_scan_half.cuh"
 #include "cuda/overlap.cuh"
 
 namespace {
 
 using namespace ssd;
 
+constexpr int kMostHeads = 8; // of a unit
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// Its norm weights -> shared memory, the state before the tile -> h. Returns D.
-__device__ float load_head(const kernel_args &a, const stage_info &info, int group, int thread,
-                           float *norm_weight, float (&h)[64]) {
-    const int64_t number = info.head + group;
-    const bool present = number < a.heads;
-    if (thread < 64) norm_weight[thread] = a.norm_weight[(present ? number : 0) * 64 + thread];
-    const float d = a.d[present ? number : 0];
-    const float4 *state = reinterpret_cast<const float4 *>(a.states) +
-                          (info.tile * a.heads + number) * (SCAN_STATE / 4) + thread;
-    if (!present || (info.flags & ZERO) != 0) {
-#    pragma unroll
-        for (int i = 0; i < 64; i++) {
-            h[i] = 0.0f;
-        }
-        return d;
-    }
-#    pragma unroll
-    for (int j = 0; j < 16; j++) {
-        const float4 piece = state[j * 128];
-        h[4 * j] = piece.x;
-        h[4 * j + 1] = piece.y;
-        h[4 * j + 2] = piece.z;
-        h[4 * j + 3] = piece.w;
-    }
-    return d;
-}
-
-// v, complete in shared memory, to memory; of a short subtile only the rows that are this span's.
-__device__ void store_v(const kernel_args &a, const scan_maps &maps, const panel &v,
-                        const stage_info &info, int head, int thread) {
-    if (info.rows >= SCAN_SUBTILE) {
-        if (thread == 0) store_box(&maps.z, v.element, 0, info.row, head);
-        return;
-    }
-    const int piece = thread % 8;
-    for (int row = thread / 8; row < info.rows; row += 16) {
-        __nv_bfloat16 *to = a.raw + (info.row + row) * a.raw_pitch + head * 64 + piece * 8;
-        *reinterpret_cast<uint4 *>(to) =
-            *reinterpret_cast<const uint4 *>(v.element + row * 64 + (piece ^ (row & 7)) * 8);
-    }
-    __syncwarp(); // the next product wants the warp as one
-}
-
-__device__ void consume(const kernel_args &a, const scan_maps &maps, shared_memory &s) {
-    const int group = (int)threadIdx.x / 128;
-    const place me = place_of((int)threadIdx.x % 128);
-    const bool leads_warp = threadIdx.x % 32 == 0;
-    float d = 0.0f;
-    float h[64] = {};
-    ring r = {0, 0};
-    ring slot = {0, 0};
-    for (uint32_t t = 0;; t++) {
-        wait(&s.full[r.at], r.parity);
-        const stage_info info = s.info[r.at];
-        if ((info.flags & STOP) != 0) break;
-        auto &stage = s.stage[r.at];
-        const panel &x = stage.x[group];
-        const float4 *decay = s.decay[r.at][group];
-        float score[32], carried[32], inner[32];
-        products_begin();
-        product_over_state(score, stage.c, stage.b);
-        products_commit();
-        products_wait<1>();
-        pin(h);
-        if (t > 0 && leads_warp) arrive(&s.empty[(r.at + kStages - 1) % kStages]);
-        if ((info.flags & FIRST) != 0) {
-            d = load_head(a, info, group, me.thread, s.norm_weight[group], h);
-        }
-        if (info.rows < SCAN_SUBTILE) clear_rows(stage.x[group], info.rows, me.thread);
-        store_state(h, s.h[group], me);
-        fence_async();
-        warpgroup_sync(1 + group);
-        if (t > 0 && me.thread == 0) {
-            stores_read();
-            arrive(&s.z_empty[(slot.at + kSlots - 1) % kSlots]);
-        }
-        products_begin();
-        product_over_state(carried, stage.c, s.h[group]);
-        products_commit();
-
-        uint32_t wx[16], m[16]; // while scores and carried run: all that does not need them
-        float factor[32], gate[32];
-        const float fall = decay[SCAN_SUBTILE - 1].w;
-#    pragma unroll
-        for (int i = 0; i < 64; i++) {
-            h[i] *= fall;
-        }
-        weigh_x(wx, x, decay, me);
-        factors(factor, decay, me);
-        products_wait<1>();
-        pin(score);
-        mask_scores(m, score, factor, me);
-        products_begin();
-        product_over_rows(inner, m, x);
-        products_commit();
-        add_product_over_rows(h, wx, stage.b);
-        products_commit();
-
-        panel &z = s.z[slot.at][group];
-        wait(&s.z_full[slot.at], slot.parity);
-        load_gate(gate, z, me);
-        const float2 rise = make_float2(decay[me.top].w, decay[me.top + 8].w);
-        products_wait<1>();
-        pin(carried);
-        pin(inner);
-        const float2 squares =
-            store_gated(carried, inner, gate, rise, d, s.norm_weight[group], x, z, me);
-        const int number = info.head + group;
-        if (number < a.heads) {
-            store_squares(a.sq + (int64_t)info.row * a.heads + number, a.heads, info.rows, squares,
-                          me);
-        }
-        fence_async();
-        warpgroup_sync(1 + group);
-        if (number < a.heads) store_v(a, maps, z, info, number, me.thread);
-        next<kStages>(r);
-        next<kSlots>(slot);
-    }
-    stores_read();
+template <int kHalf>
+__device__ __forceinline__ void do_head(const kernel_args &a, const scan_maps &maps,
+                                        shared_memory &s, const unit_info &unit, int head,
+                                        uint32_t n, const uint32_t (&score)[16],
+                                        const warp_numbers &w) {
+    team_memory &team = s.team[w.team];
+    const uint32_t turn = n % kTurns;
+    const uint32_t full = n & 1;
+    const bool stateless = __shfl_sync(~0u, unit.chunk == 0 && (unit.flags & STATE) == 0, 0) != 0;
+    const float d = a.d[head];
+    float y[32];
+    uint32_t left[16], m[16];
+    if (kHalf == 0) make_state(team, unit, n, w);
+    await(&team.state_ready, full);
+    products_begin();
+    product_over_state(y, s.c[kHalf],
+                       stateless ? operand_of_zeros(s.zeros) : operand_of(team.state));
+    products_commit();
+    if (kHalf == 1) await(&team.decay_full[turn], n / kTurns & 1);
+    const float2 up = make_masks<kHalf>(left, m, score, team, turn, d, w);
     products_wait<0>();
-    pin(h);
+    pin(y);
+    if (w.leads) {
+        arrive(&team.state_empty);
+        if (head + kTeams >= unit.end) arrive(&s.c_empty);
+    }
+    await(&team.x_full, full);
+    const int rows = unit.rows - kHalf * SCAN_SUBTILE;
+    if (rows < SCAN_SUBTILE) {
+        clear_rows(team.x[kHalf], rows, w.me.thread);
+        fence_async();
+        warpgroup_sync(1 + 2 * w.team + kHalf);
+    }
+    scale_rows(y, up);
+    products_begin();
+    if (kHalf == 1) add_rows(y, left, team.x[0]);
+    add_rows(y, m, team.x[kHalf]);
+    products_commit();
+    const float2 squares = gate_half<kHalf>(y, team, n, w);
+    fence_async(); // waits for stores to memory, too: before there are any
+    __syncwarp();
+    const int64_t row = unit.row + kHalf * SCAN_SUBTILE;
+    store_v(a, maps, team.z[kHalf], row, rows, head, w);
+    store_squares(a.sq + row * a.heads + head, a.heads, rows, squares, w.me);
+    if (w.leads) {
+        stores_read();
+        arrive(&team.z_empty);
+    }
+    __syncwarp();
+}
+
+// A head of an upper half that is not there.
+__device__ __forceinline__ void skip_head(shared_memory &s, const unit_info &unit, int head,
+                                          uint32_t n, const warp_numbers &w) {
+    team_memory &team = s.team[w.team];
+    const uint32_t full = n & 1;
+    await(&team.state_ready, full);
+    await(&team.x_full, full);
+    await(&team.decay_full[n % kTurns], n / kTurns & 1);
+    await(&team.z_full, full);
+    if (w.leads) {
+        arrive(&team.z_empty);
+        arrive(&team.state_empty);
+        arrive(&team.x_empty);
+        arrive(&team.decay_empty[n % kTurns]);
+        if (head + kTeams >= unit.end) arrive(&s.c_empty);
+    }
+    __syncwarp();
+}
+
+template <int kHalf>
+__device__ __forceinline__ void consume(const kernel_args &a, const scan_maps &maps,
+                                        shared_memory &s, int team) {
+    const warp_numbers w = {place_of((int)threadIdx.x % 128), team, threadIdx.x % 32 == 0};
+    uint32_t n = 0;
+    for (uint32_t u = 0;; u++) {
+        uint32_t score[16];
+        await(&s.unit_full[u % kUnits], u / kUnits & 1);
+        const unit_info &unit = s.unit[u % kUnits];
+        if ((unit.flags & STOP) != 0) break;
+        begin_unit<kHalf>(score, s, u, w);
+        int head = unit.head + team;
+        if (w.leads && head >= unit.end) arrive(&s.c_empty);
+        for (; head < unit.end; head += kTeams, n++) {
+            if (kHalf == 0 || unit.rows > SCAN_SUBTILE) {
+                do_head<kHalf>(a, maps, s, unit, head, n, score, w);
+            } else {
+                skip_head(s, unit, head, n, w);
+            }
+        }
+        __syncwarp();
+        if (w.leads) arrive(&s.unit_empty[u % kUnits]);
+    }
+}
+
+__device__ void begin_barriers(shared_memory &s) {
+    for (int i = 0; i < kUnits; i++) {
+        barrier_init(&s.unit_full[i], 1);
+        barrier_init(&s.unit_empty[i], kConsumers / 32 + kTeams);
+    }
+    barrier_init(&s.b_full, 1);
+    barrier_init(&s.b_empty, kConsumers / 32);
+    barrier_init(&s.c_full, 1);
+    barrier_init(&s.c_empty, kConsumers / 32);
+    constexpr int kTeamWarps = kConsumers / kTeams / 32;
+    for (team_memory &team : s.team) {
+        barrier_init(&team.tile_full, 1);
+        barrier_init(&team.tile_empty, 4);
+        barrier_init(&team.state_full, 1);
+        barrier_init(&team.state_ready, 4);
+        barrier_init(&team.state_empty, kTeamWarps);
+        barrier_init(&team.x_full, 1);
+        barrier_init(&team.x_empty, kTeamWarps);
+        barrier_init(&team.z_full, 1);
+        barrier_init(&team.z_empty, kTeamWarps);
+        for (int i = 0; i < kTurns; i++) {
+            barrier_init(&team.decay_full[i], 1);
+            barrier_init(&team.decay_empty[i], kTeamWarps);
+        }
+    }
+    barrier_init_done();
 }
 
 #endif
 
-// Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 218 KB, 1 block a
-// multiprocessor. A consumer holds 64 of the state, 3 x 32 of the products, 32 of their operands.
+// Grid: (multiprocessors, at most the units)  Block: (kThreads)  Shared: 221 KB, 1 block a
+// multiprocessor. A consumer holds 32 sums, 16 scores and 16 of M, an upper one 32 of M; 96 registers
+// a thread are launched with, 5 x 96 = 480 = 2 x 104 + 2 x 120 + 32.
 __global__ void __launch_bounds__(kThreads, 1)
     scan_kernel(const kernel_args a, const __grid_constant__ scan_maps maps) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -166,55 +181,74 @@ __global__ void __launch_bounds__(kThreads, 1)
     shared_memory &s = *reinterpret_cast<shared_memory *>(
         memory + ((1024u - shared_address(memory) % 1024u) % 1024u));
     if (threadIdx.x == 0) {
-        for (int i = 0; i < kStages; i++) {
-            barrier_init(&s.full[i], 1);
-            barrier_init(&s.empty[i], kConsumers / 32);
-        }
-        for (int i = 0; i < kSlots; i++) {
-            barrier_init(&s.z_full[i], 1);
-            barrier_init(&s.z_empty[i], 2);
-        }
-        barrier_init_done();
+        begin_barriers(s);
         prefetch_map(&maps.bc);
         prefetch_map(&maps.x);
         prefetch_map(&maps.z);
+        prefetch_map(&maps.v);
     }
+    if (threadIdx.x < 64) s.zeros[threadIdx.x] = make_uint4(0, 0, 0, 0);
+    fence_async();
     take_turn();
     __syncthreads();
-    if (threadIdx.x < kConsumers) {
-        more_registers<240>();
-        consume(a, maps, s);
+    if (threadIdx.x >= kConsumers) {
+        fewer_registers<32>();
+        const int warp = ((int)threadIdx.x - kConsumers) / 32;
+        if (threadIdx.x % 32 != 0) return;
+        if (warp < kTeams) bring_heads(a, maps, s, warp);
+        if (warp == kTeams) bring_units(a, maps, s);
+        return;
+    }
+    const int group = __shfl_sync(~0u, (int)threadIdx.x / 128, 0); // one number a warp
+    if (group % 2 == 0) {
+        more_registers<104>();
+        consume<0>(a, maps, s, group / 2);
     } else {
-        fewer_registers<24>();
-        if (threadIdx.x == kConsumers) produce(a, maps, s);
+        more_registers<120>();
+        consume<1>(a, maps, s, group / 2);
     }
 #endif
+}
+
+// In how many units a chunk's heads of a group go: at most kMostHeads a unit, fewer if the units
+// would not fill the multiprocessors four times.
+int32_t parts_of(const struct hopper_scan_args *args, int64_t chunks) {
+    const int64_t heads = args->shape.heads / args->shape.groups;
+    int64_t parts = (heads + kMostHeads - 1) / kMostHeads;
+    while (chunks * args->shape.groups * parts < 4 * (int64_t)args->multiprocessors &&
+           parts * 2 * kTeams <= heads) {
+        parts *= 2;
+    }
+    return (int32_t)parts;
 }
 
 } // namespace
 
 enum status hopper_scan(const struct hopper_scan_args *args, cudaStream_t stream) {
-    const int64_t pairs = scan_pairs(args);
-    const int64_t tickets = pairs * args->batch.tiles;
-    const int64_t grid = tickets < args->multiprocessors ? tickets : args->multiprocessors;
+    const int64_t chunks = args->batch.rows / SCAN_CHUNK + args->batch.tiles; // at most
+    const int32_t parts = parts_of(args, chunks);
+    const int64_t units = chunks * args->shape.groups * parts;
+    const int64_t grid = units < args->multiprocessors ? units : args->multiprocessors;
     const int bytes = (int)sizeof(shared_memory) + 1024;
     const kernel_args launch = {args->batch,
                                 static_cast<__nv_bfloat16 *>(args->raw),
                                 args->raw_pitch,
-                                args->shape.heads,
-                                args->shape.groups,
-                                pairs,
-                                tickets,
+                                (int32_t)args->shape.heads,
+                                (int32_t)args->shape.groups,
+                                parts,
                                 args->work.decay,
                                 scan_decay_pitch(args->batch.rows),
-                                args->work.states,
+                                static_cast<const __nv_bfloat16 *>(args->work.tile_states),
+                                static_cast<const __nv_bfloat16 *>(args->work.chunk_states),
+                                args->work.fall,
                                 args->d,
                                 args->norm_weight,
                                 args->sq,
-                                args->work.order,
+                                args->work.chunk_list,
+                                args->work.chunk_count,
                                 args->work.ticket + 1};
     struct scan_maps maps;
-    if (tickets == 0) return STATUS_OK;
+    if (args->batch.tiles == 0) return STATUS_OK;
     TRY(scan_maps_make(&maps, args));
     CUDA_TRY(cudaFuncSetAttribute(scan_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
     CUDA_TRY(launch_overlapped(scan_kernel, dim3((unsigned)grid), kThreads, (size_t)bytes, stream,

@@ -4,13 +4,14 @@
 // left neighbour may arrive between the first and the second:
 //
 //   conv_tail  raw -> the convolution part of each state_out
-//   prepare    raw, dt_raw -> work: convolved x, B, C; dt and decays; what each tile adds to the state
+//   prepare    raw, dt_raw -> work: convolved x, B, C; dt and decays; what each tile adds to the
+//              state, and what its rows before each multiple of 128 do
 //   pass       the state before each tile, from state_in through the span; state_out
 //   scan       y = SSD(x, B, C, dt) + D x; v = y silu(z); z := bf16(v * norm_weight); sq = sum v^2
 //
 // What they compute is said in ops/op.h. Tiles are of up to HOPPER_SCAN_TILE tokens; inside them
-// the kernels walk subtiles of 64 tokens. All arithmetic is f32 but the tensor cores' operands,
-// which are bf16. A row's bits depend on its span's tokens before it only.
+// are chunks of SCAN_CHUNK and subtiles of SCAN_SUBTILE. All arithmetic is f32 but the tensor cores'
+// operands, which are bf16. A row's bits depend on its span's tokens before it only.
 
 #include "ops/backend.h"
 
@@ -22,12 +23,17 @@ C_BEGIN
 
 // Scratch memory of a layer, reused by the next. Sizes: hopper_scan_work.
 struct hopper_scan_work {
-    void *x;        // bf16 [rows, d_inner], convolved
-    void *bc;       // bf16 [rows, 2 groups d_state], convolved
-    float4 *decay;  // [heads, rows and a subtile]: of each row (hopper_scan_shared.h)
-    float *states;  // [tiles, heads, 8192]: what a tile adds, then the state before it
-    float *carry;   // [tiles, heads]: the factor of the state over a tile
-    int32_t *order; // [tiles]: the tiles, longest first
+    void *x;              // bf16 [rows, d_inner], convolved
+    void *bc;             // bf16 [rows, 2 groups d_state], convolved
+    float4 *decay;        // [heads, rows and a subtile]: of each row (hopper_scan_shared.h)
+    float *states;        // [tiles, heads, 8192]: what a tile adds to the state
+    float *carry;         // [tiles, heads]: the factor of the state over a tile
+    float *fall;          // [tiles, heads, 8]: over a tile's first 128 k rows
+    void *chunk_states;   // bf16 [rows / 128 and 1, heads, 8192]: what they add, k from 1
+    void *tile_states;    // bf16 [tiles, heads, 8192]: the state before a tile
+    int32_t *order;       // [tiles]: the tiles, longest first
+    int32_t *chunk_list;  // 8 tile + k of each chunk of 128 rows, tiles as in `order`
+    int32_t *chunk_count; // how many
     int32_t *ticket;
 };
 
@@ -46,7 +52,7 @@ struct hopper_scan_args {
     float dt_least, dt_most;
     const float *a;           // [heads], negative
     const float *d;           // [heads]
-    const float *norm_weight; // [d_inner]
+    const float *norm_weight; // [d_inner], aligned to 16 bytes
     float *sq;                // [rows, heads]
     struct hopper_scan_work work;
     int32_t multiprocessors; // that the persistent kernels may fill

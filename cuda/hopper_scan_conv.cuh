@@ -1,7 +1,7 @@
 #pragma once
 // The causal convolution of W neighbouring channels, row after row, as hopper_scan_prep.cu (B and
 // C) and hopper_scan_state.cu (x) do it: four taps from the oldest, one fma each, from the bias
-// on; then SiLU. W is 4 or 8: 8 or 16 bytes of a row.
+// on; then SiLU, as silu() does it. W is 4 or 8: 8 or 16 bytes of a row.
 
 #include "cuda/hopper_scan_ptx.cuh"
 #include "cuda/hopper_scan_shared.h"
@@ -12,8 +12,7 @@ constexpr float kLog2E = 1.44269504f;
 
 template <int W>
 struct conv {
-    // Times -log2(e), for the exponent of SiLU: the sum is u = -x log2(e), and
-    // x / (1 + e^-x) = u / (-log2(e) 2^u - log2(e)).
+    // Halved: the sum is h = x / 2, and SiLU is h + h tanh h.
     float weight[4][W]; // [tap][channel]; a shorter convolution has zeros for its oldest taps
     float bias[W];
 };
@@ -27,21 +26,21 @@ __device__ inline void conv_load(conv<W> &conv, const float *weight, const float
 #pragma unroll
         for (int c = 0; c < W; c++) {
             const float4 taps = __ldg(reinterpret_cast<const float4 *>(weight) + channel + c);
-            conv.weight[0][c] = taps.x * -kLog2E;
-            conv.weight[1][c] = taps.y * -kLog2E;
-            conv.weight[2][c] = taps.z * -kLog2E;
-            conv.weight[3][c] = taps.w * -kLog2E;
+            conv.weight[0][c] = taps.x * 0.5f;
+            conv.weight[1][c] = taps.y * 0.5f;
+            conv.weight[2][c] = taps.z * 0.5f;
+            conv.weight[3][c] = taps.w * 0.5f;
         }
     }
 #pragma unroll
     for (int c = 0; c < W; c++) {
-        conv.bias[c] = bias != nullptr ? __ldg(bias + channel + c) * -kLog2E : 0.0f;
+        conv.bias[c] = bias != nullptr ? __ldg(bias + channel + c) * 0.5f : 0.0f;
         if (whole) continue;
 #pragma unroll
         for (int tap = 0; tap < 4; tap++) {
             const int at = tap - (4 - d_conv);
             conv.weight[tap][c] =
-                at >= 0 ? __ldg(weight + (channel + c) * d_conv + at) * -kLog2E : 0.0f;
+                at >= 0 ? __ldg(weight + (channel + c) * d_conv + at) * 0.5f : 0.0f;
         }
     }
 }
@@ -85,7 +84,7 @@ __device__ inline void conv_row(float (&out)[W], const conv<W> &conv, const floa
         sum = fmaf(conv.weight[1][c], in1[c], sum);
         sum = fmaf(conv.weight[2][c], in2[c], sum);
         sum = fmaf(conv.weight[3][c], in3[c], sum);
-        out[c] = sum * reciprocal_fast(fmaf(exp2_fast(sum), -kLog2E, -kLog2E));
+        out[c] = fmaf(sum, tanh_fast(sum), sum);
     }
 }
 

@@ -49,9 +49,10 @@ enum status scan_maps_make(struct scan_maps *maps, const struct hopper_scan_args
     const CUtensorMapSwizzle swizzled = CU_TENSOR_MAP_SWIZZLE_128B;
     TRY(map_panels(&maps->raw_x, raw_x, rows, heads, raw_pitch, SCAN_SUBTILE + SCAN_HALO, 2,
                    plain));
-    TRY(map_panels(&maps->x, work.x, rows, heads, heads * 128, SCAN_SUBTILE, 2, swizzled));
+    TRY(map_panels(&maps->x, work.x, rows, heads, heads * 128, SCAN_SUBTILE, 1, swizzled));
     TRY(map_panels(&maps->bc, work.bc, rows, panels, panels * 128, SCAN_SUBTILE, 2, swizzled));
-    return map_panels(&maps->z, args->raw, rows, heads, raw_pitch, SCAN_SUBTILE, 1, swizzled);
+    TRY(map_panels(&maps->z, args->raw, rows, heads, raw_pitch, SCAN_SUBTILE, 1, swizzled));
+    return map_panels(&maps->v, args->raw, rows, heads, raw_pitch, SCAN_V_ROWS, 1, swizzled);
 }
 
 bool hopper_scan_supported(int32_t device, const struct scan_shape *shape, int64_t d_conv) {
@@ -89,7 +90,14 @@ size_t hopper_scan_work(struct hopper_scan_work *work, const struct scan_shape *
     work->states =
         reinterpret_cast<float *>(base + take(&used, t * heads * SCAN_STATE * sizeof(float)));
     work->carry = reinterpret_cast<float *>(base + take(&used, t * heads * sizeof(float)));
+    work->fall =
+        reinterpret_cast<float *>(base + take(&used, t * heads * SCAN_TILE_CHUNKS * sizeof(float)));
+    work->chunk_states = base + take(&used, (r / SCAN_CHUNK + 1) * heads * SCAN_STATE * 2);
+    work->tile_states = base + take(&used, t * heads * SCAN_STATE * 2);
     work->order = reinterpret_cast<int32_t *>(base + take(&used, t * sizeof(int32_t)));
+    work->chunk_list = // a tile has at most one short chunk
+        reinterpret_cast<int32_t *>(base + take(&used, (r / SCAN_CHUNK + t) * sizeof(int32_t)));
+    work->chunk_count = reinterpret_cast<int32_t *>(base + take(&used, sizeof(int32_t)));
     work->ticket = reinterpret_cast<int32_t *>(base + take(&used, SCAN_TICKETS * sizeof(int32_t)));
     return used;
 }

@@ -56,7 +56,7 @@ struct prep_args {
     float least, most;
     __nv_bfloat16 *bc;
     float4 *decay;
-    int32_t *order, *ticket;
+    int32_t *order, *chunk_list, *chunk_count, *ticket;
     int64_t subtile_step, conv_parts, parts; // of a block's number: tile, first subtile, part
 };
 
@@ -164,17 +164,24 @@ __device__ void decays(const prep_args &a, const subtile &tile, int part, prep_m
     const int row = (int)threadIdx.x % SCAN_SUBTILE;
     for (int h = (int)threadIdx.x / SCAN_SUBTILE; h < kHeads; h += kThreads / SCAN_SUBTILE) {
         if (row >= tile.rows || first_head + h >= a.heads) continue;
-        const float w = ssd::exp2_fast(s[tile.rows - 1][h] - s[row][h]) * dt[row][h];
+        const int last = tile.rows - 1;
+        const float w = ssd::exp2_fast(s[last][h] - s[row][h]) * dt[row][h];
+        const float e = ssd::exp2_fast(s[min(row | 15, last)][h] - s[row][h]) * dt[row][h];
         a.decay[(first_head + h) * a.decay_pitch + tile.row + row] =
-            make_float4(s[row][h], dt[row][h], w, ssd::exp2_fast(s[row][h]));
+            make_float4(s[row][h], dt[row][h], w, e);
     }
 }
 
-// Tiles with more subtiles first, so that the last block to end has little left to do. Which of
-// two equally long tiles comes first is left to chance: no result depends on it.
+__device__ int chunks_of(int subtiles) {
+    return (subtiles * SCAN_SUBTILE + SCAN_CHUNK - 1) / SCAN_CHUNK;
+}
+
+// Tiles with more subtiles first, so that the last block to end has little left to do, and their
+// chunks in the same order. Which of two equally long tiles comes first is left to chance: no
+// result depends on it.
 __device__ void order_tiles(const prep_args &a) {
     constexpr int kLengths = HOPPER_SCAN_TILE / SCAN_SUBTILE;
-    __shared__ int next[kLengths + 1];
+    __shared__ int first[kLengths + 1], next[kLengths + 1], first_chunk[kLengths + 1];
     if (threadIdx.x < SCAN_TICKETS) a.ticket[threadIdx.x] = 0;
     if (threadIdx.x <= kLengths) next[threadIdx.x] = 0;
     __syncthreads();
@@ -183,17 +190,27 @@ __device__ void order_tiles(const prep_args &a) {
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-        int sum = 0;
+        int tiles = 0;
+        int chunks = 0;
         for (int length = kLengths; length >= 0; length--) {
             const int count = next[length];
-            next[length] = sum;
-            sum += count;
+            first[length] = next[length] = tiles;
+            first_chunk[length] = chunks;
+            tiles += count;
+            chunks += count * chunks_of(length);
         }
+        *a.chunk_count = chunks;
     }
     __syncthreads();
     for (int64_t i = threadIdx.x; i < a.batch.tiles; i += kThreads) {
         const int length = (a.batch.tile[i].rows + SCAN_SUBTILE - 1) / SCAN_SUBTILE;
-        a.order[atomicAdd(&next[length], 1)] = (int32_t)i;
+        const int chunks = chunks_of(length);
+        const int at = atomicAdd(&next[length], 1);
+        int32_t *list = a.chunk_list + first_chunk[length] + (at - first[length]) * chunks;
+        a.order[at] = (int32_t)i;
+        for (int k = 0; k < chunks; k++) {
+            list[k] = (int32_t)i * SCAN_TILE_CHUNKS + k;
+        }
     }
 }
 
@@ -285,6 +302,8 @@ enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t s
                                    static_cast<__nv_bfloat16 *>(args->work.bc),
                                    args->work.decay,
                                    args->work.order,
+                                   args->work.chunk_list,
+                                   args->work.chunk_count,
                                    args->work.ticket,
                                    step,
                                    conv_parts,

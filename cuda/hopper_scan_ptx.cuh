@@ -70,12 +70,12 @@ __device__ inline void fewer_registers() {
 // --- tensor copies: box at (column, row, panel) --------------------------------------------------
 __device__ inline uint64_t policy_first() {
     uint64_t policy;
-    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
     return policy;
 }
 __device__ inline uint64_t policy_last() {
     uint64_t policy;
-    asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
     return policy;
 }
 // So that the first copy does not wait for the map itself.
@@ -97,12 +97,28 @@ __device__ inline void load_bytes(void *to, const void *from, uint32_t bytes, ui
                  "l"(from), "r"(bytes), "r"(shared_address(barrier))
                  : "memory");
 }
+__device__ inline void load_bytes(void *to, const void *from, uint32_t bytes, uint64_t *barrier,
+                                  uint64_t policy) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+                 "[%0], [%1], %2, [%3], %4;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+                 : "memory");
+}
 __device__ inline void store_box(const CUtensorMap *map, const void *from, int32_t column,
                                  int32_t row, int32_t panel) {
     asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], "
                  "[%1];\ncp.async.bulk.commit_group;" ::"l"(map),
                  "r"(shared_address(from)), "r"(column), "r"(row), "r"(panel)
                  : "memory");
+}
+// Contiguous bytes, a multiple of 16. One or more make a group.
+__device__ inline void store_bytes(void *to, const void *from, uint32_t bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+                 "r"(shared_address(from)), "r"(bytes)
+                 : "memory");
+}
+__device__ inline void stores_commit() {
+    asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }
 // Until the stores of this thread have read their shared memory.
 __device__ inline void stores_read() {
@@ -112,12 +128,6 @@ __device__ inline void stores_read() {
 // --- 8 x 8 matrices of bf16; lane l gives the row address of row l % 8 of matrix l / 8 ------------
 __device__ inline void load_matrices(uint32_t (&m)[4], uint32_t address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(address)
-                 : "memory");
-}
-__device__ inline void load_matrices_turned(uint32_t (&m)[4], uint32_t address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
                  : "r"(address)
                  : "memory");
@@ -140,19 +150,33 @@ __device__ inline float low(uint32_t both) {
 __device__ inline float high(uint32_t both) {
     return __uint_as_float(both & 0xffff0000u);
 }
+// Of two pairs of bf16, rounded once.
+__device__ inline uint32_t multiply_pairs(uint32_t a, uint32_t b) {
+    uint32_t product;
+    asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+    return product;
+}
+// a + b c of pairs of bf16, rounded once.
+__device__ inline uint32_t add_pairs(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t sum;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(b), "r"(c), "r"(a));
+    return sum;
+}
 __device__ inline float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-__device__ inline float reciprocal_fast(float x) {
+__device__ inline float tanh_fast(float x) {
     float y;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-// x / (1 + e^-x)
+// x / (1 + e^-x) = h + h tanh h, h = x / 2: one special instruction instead of two. Off by at
+// most 2^-12 |x|.
 __device__ inline float silu(float x) {
-    return x * reciprocal_fast(1.0f + exp2_fast(x * -1.44269504f));
+    const float h = 0.5f * x;
+    return fmaf(h, tanh_fast(h), h);
 }
 
 // --- warpgroup products: d (+)= A B, d f32, A and B bf16 -----------------------------------------
@@ -213,14 +237,6 @@ __device__ inline void product_n64_turned(float (&d)[32], const uint32_t *a, uin
                  ", {%32, %33, %34, %35}, %36, p, 1, 1, 1;\n}\n"
                  : HOPPER_D32(d)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add));
-}
-// d[64 x 128] += A[64 x 16] B[16 x 128], A in registers, B's rows are k
-__device__ inline void product_n128_turned(float (&d)[64], const uint32_t *a, uint64_t b) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, 1, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " HOPPER_LIST64
-                 ", {%64, %65, %66, %67}, %68, p, 1, 1, 1;\n}\n"
-                 : HOPPER_D64(d)
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 // d[64 x 128] (+)= A[64 x 16] B[16 x 128], both tiles' rows are k
 __device__ inline void product_n128_both_turned(float (&d)[64], uint64_t a, uint64_t b, int add) {

@@ -6,10 +6,15 @@
 //   x  s = sum of dt A log2(e) up to and with this row, so exp(sum of dt A) = 2^s; never rises
 //   y  dt
 //   z  w = 2^(s_last - s) dt, the weight of this row in the state after the subtile
-//   w  2^s
+//   w  e = 2^(s_end - s) dt, with `end` the last of the row's block of 16
 // states[tile][head][16][128][4], the order in which a warpgroup's accumulator lies in its threads:
 //   float e of piece j of thread t is H[p][n] with p = 16 (t / 32) + t % 32 / 4 + 8 (e / 2),
 //   n = 8 j + 2 (t % 4) + e % 2.
+// chunk_states[row / 128][head], tile_states[tile][head], an image of a state as products read it from
+// shared memory, 16 KB: panels n 0 to 63 and 64 to 127, each 64 rows of p, swizzled (hopper_scan_ptx.cuh).
+// chunk_states has one for each chunk but a tile's first; row is the batch's row with which the chunk
+// begins: no two of these share 128 rows. It is the state that the tile's rows before leave there: the
+// state is this plus fall[tile][head][k] times the tile's own. Of tile_states none exists where that is zero: a span's first tile without state_in.
 
 #include "cuda/hopper_scan.h"
 
@@ -18,10 +23,13 @@
 
 enum {
     SCAN_SUBTILE = 64,
+    SCAN_CHUNK = 128,
+    SCAN_TILE_CHUNKS = HOPPER_SCAN_TILE / SCAN_CHUNK,
     SCAN_HEAD_DIM = 64,
     SCAN_D_STATE = 128,
     SCAN_STATE = SCAN_HEAD_DIM * SCAN_D_STATE,
     SCAN_TICKETS = 2, // counters: prepare's, scan's
+    SCAN_V_ROWS = 16, // of v that a warp stores at once
     SCAN_HALO = 3,    // rows before a tile that the convolution looks at
 };
 
@@ -40,9 +48,10 @@ C_BEGIN
 // Boxes are [panel][row][64 columns]; a panel is a head, or 64 of the d_state columns.
 struct scan_maps {
     CUtensorMap raw_x; // raw's x: 2 heads, 64 + SCAN_HALO rows, as they lie
-    CUtensorMap x;     // work.x: 2 heads, 64 rows, swizzled
+    CUtensorMap x;     // work.x: 1 head, 64 rows, swizzled
     CUtensorMap bc;    // work.bc: 2 panels, 64 rows, swizzled
     CUtensorMap z;     // raw's z: 1 head, 64 rows, swizzled
+    CUtensorMap v;     // the same, SCAN_V_ROWS rows
 };
 // Errors: PEER.
 enum status scan_maps_make(struct scan_maps *maps, const struct hopper_scan_args *args);

@@ -1,7 +1,7 @@
-// The Hopper scan's second step: x convolved, and what each tile adds to the state,
-//   added[p][n] = sum over rows i of 2^(s_last - s_i) dt_i x_i[p] B_i[n],
-// in subtiles of 64 rows from the last to the first: the decay from a subtile's end to the tile's
-// is known when it is reached and goes into w, so that the sum itself is never scaled.
+// The Hopper scan's second step: x convolved, and what a tile's rows add to the state,
+//   added[p][n] = sum over rows i of 2^(s_end - s_i) dt_i x_i[p] B_i[n],
+// for all its rows, and for those before each multiple of 128. In subtiles of 64 rows: the sum is
+// scaled by a subtile's decay before the subtile's own is added.
 //
 // A persistent block takes tickets: (tile, pair of heads). One thread of warp 8 brings subtiles
 // into a ring of kStages; warpgroup g (warps 4g to 4g + 3) works on the pair's head g:
@@ -12,96 +12,21 @@
 //
 //   subtile t:  convolve x -> work.x, and w x -> wx[t % 2]   (while product t - 1 still runs)
 //               wait for product t - 1, barrier: the stage of t - 1 is empty
-//               added += (w x)^T B starts: 4 x m64n128k16, the rows of both operands are k
+//               if a chunk of 128 begins: added -> shared memory as bf16 -> work.chunk_states
+//               added *= decay; added += (w x)^T B starts: 4 x m64n128k16, the rows of both are k
 //
 // A warp writes wx[t % 2] after barrier t - 1, before which all had waited for product t - 2, the
-// last to read it.
+// last to read it. A warp's rows of the state leave from a place of its own: no barrier.
 
 #include "cuda/cuda_check.h"
-#include "cuda/hopper_scan_conv.cuh"
+#include "cuda/hopper_scan_state_ring.cuh"
 #include "cuda/overlap.cuh"
 
 namespace {
 
-constexpr int kConsumers = 256;
-constexpr int kThreads = kConsumers + 128; // registers move between whole warpgroups
-constexpr int kStages = 4;
-constexpr int kRows = SCAN_SUBTILE + SCAN_HALO;
-constexpr int kPanel = SCAN_SUBTILE * 64; // elements of a swizzled panel, 8 KB
-
-enum { FIRST = 1, LAST = 2, SPAN_START = 4, STATE = 8, STOP = 16 }; // in the order of the walk
-
-struct stage_info {
-    int64_t row;
-    int32_t rows, head, tile, span, flags;
-};
-
-struct shared_memory {
-    __nv_bfloat16 b[kStages][2][kPanel]; // swizzled; panels of 64 of n
-    __nv_bfloat16 wx[2][2][kPanel];      // [warpgroup][t % 2], swizzled
-    __nv_bfloat16 raw[kStages][2][kRows * 64];
-    float4 decay[kStages][2][SCAN_SUBTILE];
-    stage_info info[kStages];
-    uint64_t full[kStages], empty[kStages];
-};
-
-struct state_args {
-    scan_batch batch;
-    __nv_bfloat16 *x;
-    const float *conv_weight, *conv_bias;
-    const float4 *decay;
-    int64_t decay_pitch;
-    float *states, *carry;
-    const int32_t *order;
-    int32_t *ticket;
-    int64_t heads, groups, pairs, tickets, conv_width;
-    int d_conv;
-};
+using namespace ssd::state_ring;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-
-__device__ void produce(const state_args &a, const scan_maps &maps, shared_memory &s) {
-    const uint64_t once = ssd::policy_first();
-    const uint64_t again = ssd::policy_last();
-    uint32_t stage = 0;
-    uint32_t parity = 1;
-    for (;;) {
-        const int64_t ticket = atomicAdd(a.ticket, 1);
-        if (ticket >= a.tickets) break;
-        const int32_t index = a.order[ticket / a.pairs];
-        const int32_t head = (int32_t)(ticket % a.pairs) * 2;
-        const scan_tile tile = a.batch.tile[index];
-        const scan_span span = a.batch.span[tile.span];
-        const bool ends = tile.row + tile.rows == span.row + span.rows;
-        const bool state = !ends || span.state_out != nullptr;
-        const int32_t panel = (int32_t)(head * a.groups / a.heads) * 2;
-        const int top = (tile.rows - 1) / SCAN_SUBTILE * SCAN_SUBTILE;
-        for (int at = top; at >= 0; at -= SCAN_SUBTILE) {
-            ssd::wait(&s.empty[stage], parity);
-            const int32_t row = (int32_t)tile.row + at;
-            const int left = tile.rows - at;
-            const int flags = (at == top ? FIRST : 0) | (at == 0 ? LAST : 0) |
-                              (row == span.row ? SPAN_START : 0) | (state ? STATE : 0);
-            s.info[stage] = {row, left, head, index, tile.span, flags};
-            ssd::arrive_expect(&s.full[stage],
-                               sizeof s.raw[0] + sizeof s.decay[0] + (state ? sizeof s.b[0] : 0));
-            ssd::load_box(s.raw[stage], &maps.raw_x, 0, row - SCAN_HALO, head, &s.full[stage],
-                          once);
-            for (int h = 0; h < 2; h++) { // an absent head's are of the last one: never used
-                ssd::load_bytes(s.decay[stage][h],
-                                a.decay + min((int64_t)head + h, a.heads - 1) * a.decay_pitch + row,
-                                sizeof s.decay[0][0], &s.full[stage]);
-            }
-            if (state) {
-                ssd::load_box(s.b[stage], &maps.bc, 0, row, panel, &s.full[stage], again);
-            }
-            if (++stage == kStages) stage = 0, parity ^= 1;
-        }
-    }
-    ssd::wait(&s.empty[stage], parity);
-    s.info[stage].flags = STOP;
-    ssd::arrive(&s.full[stage]);
-}
 
 // Thread: 8 channels x 4 rows of one head.
 struct conv_place {
@@ -109,10 +34,10 @@ struct conv_place {
     int row;   // the first of 4
 };
 
-// x of the subtile -> work.x and w x -> wx; `after`: the decay from the subtile's end to the tile's.
+// x of the subtile -> work.x and w x -> wx.
 __device__ void convolve(const state_args &a, const shared_memory &s, const ssd::conv<8> &conv,
                          const stage_info &info, uint32_t stage, int group, conv_place place,
-                         bool present, float after, __nv_bfloat16 *wx) {
+                         bool present, __nv_bfloat16 *wx) {
     const int64_t channel = (int64_t)(info.head + group) * 64 + place.piece * 8;
     const __nv_bfloat16 *raw = s.raw[stage][group] + place.row * 64 + place.piece * 8;
     const float4 *decay = s.decay[stage][group] + place.row;
@@ -128,7 +53,8 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
             ssd::halo(window[i], state, a.conv_width, channel, a.d_conv, 3 - i);
         }
     }
-    __nv_bfloat16 *out = a.x + (info.row + place.row) * (a.heads * 64) + channel;
+    const int first = place.row * 64 + (place.piece ^ (place.row & 7)) * 8; // row is 4 x
+    __nv_bfloat16 *out = a.x + ((int64_t)info.row + place.row) * (a.heads * 64) + channel;
 #    pragma unroll
     for (int i = 0; i < 4; i++) {
         float x[8];
@@ -141,13 +67,12 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
         if (valid && present) {
             __stcs(reinterpret_cast<uint4 *>(out + i * (a.heads * 64)), ssd::pack(x));
         }
-        const float weight = decay[i].z * after;
+        const float weight = decay[i].z;
 #    pragma unroll
         for (int c = 0; c < 8; c++) {
             x[c] *= weight;
         }
-        *reinterpret_cast<ssd::piece<8> *>(wx + row * 64 + ((place.piece ^ (row & 7)) * 8)) =
-            ssd::pack(x);
+        *reinterpret_cast<ssd::piece<8> *>(wx + (first ^ i * 8) + i * 64) = ssd::pack(x);
     }
 }
 
@@ -179,12 +104,39 @@ __device__ void multiply(float (&added)[64], const __nv_bfloat16 *wx, const __nv
     ssd::products_commit();
 }
 
-// What warpgroup `group` has summed up of the tile that ends with `info`.
-__device__ void store(const state_args &a, const stage_info &info, const float (&added)[64],
-                      float log_carry, int group, int thread) {
-    const int64_t head = info.head + group;
-    const int64_t at = info.tile * a.heads + head;
-    if ((info.flags & STATE) == 0 || head >= a.heads) return;
+// The sum as bf16 to where the scan finds it: the warp's 16 rows of p, which are 2 KB of each panel.
+__device__ void hand_out(const float (&added)[64], __nv_bfloat16 (&image)[2][kPanel], char *to,
+                         int thread) {
+    const int lane = thread % 32;
+    const int warp = thread / 32;
+    const uint32_t at = ssd::shared_address(image) + (uint32_t)(warp * 2048);
+    const uint32_t matrices = at + (uint32_t)(lane % 16 * 128 + (lane / 16 ^ lane % 8) * 16);
+    if (lane == 0) ssd::stores_read();
+    __syncwarp();
+#    pragma unroll
+    for (int j = 0; j < 8; j++) { // 16 of n at a time
+        uint32_t m[4];
+#    pragma unroll
+        for (int i = 0; i < 4; i++) {
+            m[i] = ssd::pack(added[8 * j + 2 * i], added[8 * j + 2 * i + 1]);
+        }
+        ssd::store_matrices((matrices + j / 4 * (uint32_t)sizeof image[0]) ^ (j % 4 * 32), m);
+    }
+    ssd::fence_async();
+    __syncwarp();
+    if (lane == 0) {
+        for (int panel = 0; panel < 2; panel++) {
+            ssd::store_bytes(to + panel * sizeof image[0] + warp * 2048, image[panel] + warp * 1024,
+                             2048);
+        }
+        ssd::stores_commit();
+    }
+    __syncwarp(); // the next product wants the warp as one
+}
+
+// What a warpgroup has summed up of a tile; `at`: tile and head.
+__device__ void store(const state_args &a, int64_t at, const float (&added)[64], float log_carry,
+                      int thread) {
     float4 *out = reinterpret_cast<float4 *>(a.states + at * SCAN_STATE) + thread;
 #    pragma unroll
     for (int j = 0; j < 16; j++) {
@@ -194,7 +146,7 @@ __device__ void store(const state_args &a, const stage_info &info, const float (
     if (thread == 0) a.carry[at] = ssd::exp2_fast(log_carry);
 }
 
-// Products run for tiles that need no state, too: a branch around them would make the compiler
+// Products run for rows that no state needs, too: a branch around them would make the compiler
 // wait for each. Nobody looks at what comes out.
 __device__ void consume(const state_args &a, shared_memory &s) {
     const int group = (int)threadIdx.x / 128;
@@ -202,44 +154,62 @@ __device__ void consume(const state_args &a, shared_memory &s) {
     const conv_place place = {thread % 8, thread / 8 * 4};
     ssd::conv<8> conv;
     float added[64] = {};
-    float log_after = 0.0f; // of the decay from the subtile's end to the tile's
+    float log_fall = 0.0f; // of the decay from the tile's first row on
+    int64_t ended = -1;    // tile and head whose sum the product before completes
     uint32_t stage = 0;
     uint32_t parity = 0;
-    stage_info before = {};
     for (uint32_t t = 0;; t++) {
         ssd::wait(&s.full[stage], parity);
         const stage_info info = s.info[stage];
         if ((info.flags & STOP) != 0) break;
-        const bool present = info.head + group < a.heads;
-        const bool first = (info.flags & FIRST) != 0;
+        const int head = info.head + group;
+        const bool present = head < a.heads;
+        const int64_t number = info.tile * a.heads + head;
         __nv_bfloat16 *wx = s.wx[group][t % 2];
-        if (first) {
+        if (info.at == 0) {
             ssd::conv_load(conv, a.conv_weight, a.conv_bias,
-                           (present ? info.head + group : 0) * 64 + place.piece * 8, a.d_conv);
+                           (present ? head : 0) * 64 + place.piece * 8, a.d_conv);
         }
-        const float after = first ? 1.0f : ssd::exp2_fast(log_after);
-        convolve(a, s, conv, info, stage, group, place, present, after, wx);
+        convolve(a, s, conv, info, stage, group, place, present, wx);
         if (info.rows < SCAN_SUBTILE) clear_rows(s, stage, info.rows, thread, place, wx);
         ssd::fence_async();
         ssd::products_wait<0>();
         ssd::pin(added);
         ssd::warpgroup_sync(1 + group);
         if (t > 0 && thread == 0) ssd::arrive(&s.empty[(stage + kStages - 1) % kStages]);
-        if ((before.flags & LAST) != 0) store(a, before, added, log_after, group, thread);
-        multiply(added, wx, s.b[stage][0], first);
-        const int last = min(info.rows, SCAN_SUBTILE) - 1;
-        log_after = (first ? 0.0f : log_after) + s.decay[stage][group][last].x;
-        before = info;
+        if (ended >= 0) store(a, ended, added, log_fall, thread);
+        if (info.at == 0) log_fall = 0.0f;
+        if (info.at % SCAN_CHUNK == 0 && present) {
+            const int chunk = info.at / SCAN_CHUNK;
+            if (thread == 0) {
+                a.fall[number * SCAN_TILE_CHUNKS + chunk] = ssd::exp2_fast(log_fall);
+            }
+            if (chunk > 0) {
+                const int64_t image = info.row / SCAN_CHUNK * a.heads + head;
+                hand_out(added, s.state[group], a.chunk_states + image * (SCAN_STATE * 2), thread);
+            }
+        }
+        const float log_last = s.decay[stage][group][min(info.rows, SCAN_SUBTILE) - 1].x;
+        const float last = ssd::exp2_fast(log_last);
+#    pragma unroll
+        for (int i = 0; i < 64; i++) {
+            added[i] *= last;
+        }
+        log_fall += log_last;
+        multiply(added, wx, s.b[stage][0], info.at == 0);
+        const bool ends = info.rows <= SCAN_SUBTILE && (info.flags & SUM) != 0 && present;
+        ended = ends ? number : -1;
         if (++stage == kStages) stage = 0, parity ^= 1;
     }
     ssd::products_wait<0>();
     ssd::pin(added);
-    if ((before.flags & LAST) != 0) store(a, before, added, log_after, group, thread);
+    if (ended >= 0) store(a, ended, added, log_fall, thread);
+    if (thread % 32 == 0) ssd::stores_read();
 }
 
 #endif
 
-// Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 174 KB, 1 block a
+// Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 207 KB, 1 block a
 // multiprocessor. A consumer holds 64 sums, 40 weights and a window of 32.
 __global__ void __launch_bounds__(kThreads, 1)
     state_kernel(const state_args a, const __grid_constant__ scan_maps maps) {
@@ -283,6 +253,8 @@ enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t 
                                     scan_decay_pitch(args->batch.rows),
                                     args->work.states,
                                     args->work.carry,
+                                    args->work.fall,
+                                    static_cast<char *>(args->work.chunk_states),
                                     args->work.order,
                                     args->work.ticket,
                                     args->shape.heads,

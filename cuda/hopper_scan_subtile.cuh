@@ -1,36 +1,29 @@
 #pragma once
-// What a warpgroup does with one subtile of one head in hopper_scan.cu. Compiled for sm_90a only.
+// What a warpgroup does with 64 rows of one head in hopper_scan.cu. Compiled for sm_90a only.
 
 #include "cuda/hopper_scan_ptx.cuh"
 #include "cuda/hopper_scan_shared.h"
 
 namespace ssd {
 
-struct panel { // 64 rows of 64 columns, swizzled: hopper_scan_ptx.cuh
+struct alignas(1024) panel { // 64 rows of 64 columns, swizzled: hopper_scan_ptx.cuh
     __nv_bfloat16 element[64 * 64];
 };
 
 // A thread's place in the accumulators of its warpgroup: rows top = 16 warp + lane / 4 and top + 8,
-// columns 8 j + 2 quad and the next one. d[4 j + 0, 1]: row top, d[4 j + 2, 3]: row top + 8.
+// columns 8 j + 2 quad and the next one. d[4 j + 0, 1]: row top, d[4 j + 2, 3]: row top + 8. Packed as
+// a left operand, m[2 j + 0, 1] are the same pairs.
 struct place {
     int thread, warp, top, quad;
-    uint32_t matrices;        // offset of the 8 x 8 matrices that fit the accumulator
-    uint32_t turned_matrices; // of those that fit x^T as a left operand: rows p, columns tokens
+    uint32_t matrices; // offset of the 8 x 8 matrices that fit the accumulator
 };
 
 __device__ inline place place_of(int thread) {
     const int lane = thread % 32;
     const int warp = thread / 32;
-    const int seven = lane % 8;
     const int row = warp * 16 + lane % 16;
-    const int token = seven + lane / 16 * 8;
-    const int column = warp * 2 + lane / 8 % 2;
-    return {thread,
-            warp,
-            warp * 16 + lane / 4,
-            lane % 4,
-            (uint32_t)(row * 128 + (lane / 16 ^ seven) * 16),
-            (uint32_t)(token * 128 + (column ^ seven) * 16)};
+    return {thread, warp, warp * 16 + lane / 4, lane % 4,
+            (uint32_t)(row * 128 + (lane / 16 ^ lane % 8) * 16)};
 }
 
 __device__ inline float2 load2(const float *from) {
@@ -45,157 +38,164 @@ __device__ inline void clear_rows(panel &x, int rows, int thread) {
     __syncwarp(); // the next instruction wants the warp as one
 }
 
-// H as bf16, rows p, n along the row.
-__device__ inline void store_state(const float (&h)[64], panel (&to)[2], const place &me) {
-    const uint32_t base = shared_address(to) + me.matrices;
-#pragma unroll
-    for (int j = 0; j < 8; j++) { // 16 of n at a time
-        uint32_t m[4];
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            m[i] = pack(h[8 * j + 2 * i], h[8 * j + 2 * i + 1]);
-        }
-        store_matrices((base + j / 4 * (uint32_t)sizeof(panel)) ^ (j % 4 * 32), m);
-    }
-}
-
-// (w x)^T as the left operand of the state's product: rows p, columns tokens.
-__device__ inline void weigh_x(uint32_t (&wx)[16], const panel &x, const float4 *decay,
-                               const place &me) {
-    const uint32_t base = shared_address(&x) + me.turned_matrices;
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        uint32_t m[4];
-        const float4 *row = decay + 16 * k + 2 * me.quad;
-        const float2 w0 = make_float2(row[0].z, row[1].z);
-        const float2 w1 = make_float2(row[8].z, row[9].z);
-        load_matrices_turned(m, base + k * 2048);
-        wx[4 * k + 0] = pack(low(m[0]) * w0.x, high(m[0]) * w0.y);
-        wx[4 * k + 1] = pack(low(m[1]) * w0.x, high(m[1]) * w0.y);
-        wx[4 * k + 2] = pack(low(m[2]) * w1.x, high(m[2]) * w1.y);
-        wx[4 * k + 3] = pack(low(m[3]) * w1.x, high(m[3]) * w1.y);
-    }
-}
-
-// M_ij = score_ij f_ij. The factors f_ij = 2^(s_i - s_j) dt_j of the thread's entries, in the order
-// of the accumulator, of 16 columns left of the warp's rows: s falls, so with any row between them
-// both of 2^(s_i - s_ref) and 2^(s_ref - s_j) are at most 1. rise: of the rows top and top + 8.
-__device__ inline void factors_left(float *f, const float4 *decay, float reference, float2 rise) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const float4 column = decay[i / 2 * 8 + i % 2];
-        const float fall = exp2_fast(reference - column.x) * column.y;
-        f[i / 2 * 4 + i % 2] = fall * rise.x;
-        f[i / 2 * 4 + i % 2 + 2] = fall * rise.y;
-    }
-}
-
-// Of the 16 columns on the diagonal. Entries above it may overflow: they are never used.
-__device__ inline void factors_diagonal(float *f, const float4 *decay, float s_top, float s_low) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const float4 column = decay[i / 2 * 8 + i % 2];
-        f[i / 2 * 4 + i % 2] = i < 2 ? exp2_fast(s_top - column.x) * column.y : 0.0f;
-        f[i / 2 * 4 + i % 2 + 2] = exp2_fast(s_low - column.x) * column.y;
-    }
-}
-
-__device__ inline void factors(float (&f)[32], const float4 *decay, const place &me) {
-    const float s_top = decay[me.top].x;
-    const float s_low = decay[me.top + 8].x;
-    const float reference = decay[me.warp > 0 ? me.warp * 16 - 1 : 0].x;
-    const float2 rise = make_float2(exp2_fast(s_top - reference), exp2_fast(s_low - reference));
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        const float4 *column = decay + 16 * k + 2 * me.quad;
-        if (k < me.warp) {
-            factors_left(f + 8 * k, column, reference, rise);
-        } else if (k == me.warp) {
-            factors_diagonal(f + 8 * k, column, s_top, s_low);
-        }
-    }
-}
-
+// --- M as a left operand, from scores that were rounded to bf16 ----------------------------------
 __device__ inline float kept(float value, uint32_t mask) { // a select would become a branch
     return __uint_as_float(__float_as_uint(value) & mask);
 }
 
-// M as a left operand. What is right of the diagonal may be NaN, so it is cut out, not multiplied.
-__device__ inline void mask_scores(uint32_t (&m)[16], const float (&score)[32],
-                                   const float (&f)[32], const place &me) {
-    const uint32_t left = 2 * me.quad <= me.top % 16 ? ~0u : 0u; // in a block on the diagonal
-    const uint32_t right = 2 * me.quad < me.top % 16 ? ~0u : 0u;
+// 16 columns left of the warp's rows, M_ij = score_ij e_j 2^(s_i - s_end) with `end` the last of these
+// columns: s falls, so neither factor is above 1, but for dt.
+__device__ inline void mask_block(uint32_t *m, const uint32_t *score, const float4 *column,
+                                  float2 rise) {
+    const float e[4] = {column[0].w, column[1].w, column[8].w, column[9].w};
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-        if (k > me.warp) {
+    for (int i = 0; i < 4; i++) {
+        const float up = i % 2 == 0 ? rise.x : rise.y;
+        m[i] = multiply_pairs(score[i], pack(up * e[i / 2 * 2], up * e[i / 2 * 2 + 1]));
+    }
+}
+
+// The 16 columns on the diagonal, M_ij = score_ij 2^(s_i - s_j) dt_j for j <= i, and D more for j = i.
+// What is right of the diagonal may be NaN, so it is cut out, not multiplied.
+__device__ inline void mask_diagonal(uint32_t *m, const uint32_t *score, const float4 *column,
+                                     float s_top, float s_low, float d, const place &me) {
+    const int row = me.top % 16;
+    const uint32_t left = 2 * me.quad <= row ? ~0u : 0u;
+    const uint32_t right = 2 * me.quad < row ? ~0u : 0u;
+    const float d_left = 2 * me.quad == row ? d : 0.0f;
+    const float d_right = 2 * me.quad + 1 == row ? d : 0.0f;
+    // M_ij / score_ij of row top, columns 0 to 7; of row top + 8, columns 0 to 7 and 8 to 15
+    float top[2], low_left[2], low_right[2];
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const float2 near = load2(&column[i].x);
+        const float2 far = load2(&column[8 + i].x);
+        top[i] = exp2_fast(s_top - near.x) * near.y;
+        low_left[i] = exp2_fast(s_low - near.x) * near.y;
+        low_right[i] = exp2_fast(s_low - far.x) * far.y;
+    }
+    m[0] = pack(kept(low(score[0]) * top[0], left) + d_left,
+                kept(high(score[0]) * top[1], right) + d_right);
+    m[1] = multiply_pairs(score[1], pack(low_left[0], low_left[1]));
+    m[2] = 0;
+    m[3] = pack(kept(low(score[3]) * low_right[0], left) + d_left,
+                kept(high(score[3]) * low_right[1], right) + d_right);
+}
+
+// M of a half's own rows and columns.
+__device__ inline void mask_own(uint32_t (&m)[16], const uint32_t (&score)[16], const float4 *decay,
+                                float d, const place &me) {
+    const float s_top = decay[me.top].x;
+    const float s_low = decay[me.top + 8].x;
+#pragma unroll
+    for (int k = 0; k < 4; k++) { // 16 columns at a time
+        const float4 *column = decay + 16 * k + 2 * me.quad;
+        if (k < me.warp) {
+            const float end = decay[16 * k + 15].x;
+            mask_block(m + 4 * k, score + 4 * k, column,
+                       make_float2(exp2_fast(s_top - end), exp2_fast(s_low - end)));
+        } else if (k == me.warp) {
+            mask_diagonal(m + 4 * k, score + 4 * k, column, s_top, s_low, d, me);
+        } else {
             m[4 * k] = m[4 * k + 1] = m[4 * k + 2] = m[4 * k + 3] = 0;
-            continue;
         }
-        float v[8];
+    }
+}
+
+// M of upper rows and lower columns. rise: the decay from the upper half's start to the rows top and
+// top + 8; w_j is that from column j to it, with dt_j.
+__device__ inline void mask_left(uint32_t (&m)[16], const uint4 *score, const float4 *lower,
+                                 float2 rise, const place &me) {
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            v[i] = score[8 * k + i] * f[8 * k + i];
-        }
-        if (k == me.warp) {
-            v[0] = kept(v[0], left), v[1] = kept(v[1], right);
-            v[4] = v[5] = 0.0f;
-            v[6] = kept(v[6], left), v[7] = kept(v[7], right);
-        }
+    for (int k = 0; k < 4; k++) { // 16 columns at a time
+        const float4 *column = lower + 16 * k + 2 * me.quad;
+        const float w[4] = {column[0].z, column[1].z, column[8].z, column[9].z};
+        const uint4 four = score[128 * k];
+        const uint32_t pair[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            m[4 * k + i] = pack(v[2 * i], v[2 * i + 1]);
+            const float up = i % 2 == 0 ? rise.x : rise.y;
+            m[4 * k + i] = multiply_pairs(pair[i], pack(up * w[i / 2 * 2], up * w[i / 2 * 2 + 1]));
         }
     }
 }
 
-// silu(z) of the thread's entries.
-__device__ inline void load_gate(float (&gate)[32], const panel &z, const place &me) {
-    const uint32_t at = shared_address(&z) + me.matrices;
-    uint32_t m[4][4];
-#pragma unroll
-    for (int j = 0; j < 4; j++) { // 16 columns at a time
-        load_matrices(m[j], at ^ (j * 32));
-    }
+__device__ inline void pack_scores(uint32_t (&m)[16], const float (&score)[32]) {
 #pragma unroll
     for (int i = 0; i < 16; i++) {
-        gate[2 * i] = silu(low(m[i / 4][i % 4]));
-        gate[2 * i + 1] = silu(high(m[i / 4][i % 4]));
+        m[i] = pack(score[2 * i], score[2 * i + 1]);
     }
 }
 
-// v, which goes where z was. Returns the sums of v^2 of the thread's two rows.
-__device__ inline float2 store_gated(const float (&carried)[32], const float (&inner)[32],
-                                     const float (&gate)[32], float2 rise, float d,
-                                     const float *norm_weight, const panel &x, panel &z,
-                                     const place &me) {
-    const uint32_t x_at = shared_address(&x) + me.matrices;
-    const uint32_t z_at = shared_address(&z) + me.matrices;
-    float sum[2] = {0.0f, 0.0f};
-    uint32_t m[4][4]; // x, then v
+// --- y -------------------------------------------------------------------------------------------
+// up: of the rows top and top + 8.
+__device__ inline void scale_rows(float (&y)[32], float2 up) {
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-        load_matrices(m[j], x_at ^ (j * 32));
+    for (int i = 0; i < 32; i++) {
+        y[i] *= i % 4 < 2 ? up.x : up.y;
     }
+}
+
+// The thread's entries, in pairs.
+__device__ inline void load_rows(uint32_t (&m)[16], const panel &from, const place &me) {
+    const uint32_t at = shared_address(&from) + me.matrices;
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < 4; j++) { // 16 columns at a time
+        uint32_t four[4];
+        load_matrices(four, at ^ (j * 32));
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            m[4 * j + i] = four[i];
+        }
+    }
+}
+
+// h += factor t, both images of a state. factor: a pair.
+__device__ inline void add_state(panel (&h)[2], uint32_t factor, const panel (&t)[2], int thread) {
+    uint4 *to = reinterpret_cast<uint4 *>(h) + thread;
+    const uint4 *from = reinterpret_cast<const uint4 *>(t) + thread;
+#pragma unroll
+    for (int i = 0; i < SCAN_STATE / 8 / 128; i++) {
+        const uint4 tile = from[i * 128];
+        uint4 sum = to[i * 128];
+        sum.x = add_pairs(sum.x, factor, tile.x);
+        sum.y = add_pairs(sum.y, factor, tile.y);
+        sum.z = add_pairs(sum.z, factor, tile.z);
+        sum.w = add_pairs(sum.w, factor, tile.w);
+        to[i * 128] = sum;
+    }
+}
+
+// silu of 32 columns of z.
+__device__ inline void open_gate(float (&gate)[16], const uint32_t *z) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        gate[2 * i] = silu(low(z[i]));
+        gate[2 * i + 1] = silu(high(z[i]));
+    }
+}
+
+// v = y gate, times the norm's weight, to where z was, 32 columns; the two rows' v^2 go onto `sum`.
+// to: of z's panel, at the thread's matrices; column: 0 or 32.
+__device__ inline void gate_columns(float2 &sum, const float *y, const float (&gate)[16],
+                                    const float *norm_weight, uint32_t to, int column,
+                                    const place &me) {
+#pragma unroll
+    for (int j = 0; j < 2; j++) { // 16 columns at a time
+        uint32_t m[4];
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const int at = 8 * j + 2 * i;
-            const float up = i % 2 == 0 ? rise.x : rise.y;
-            float y0 = fmaf(up, carried[at], inner[at]);
-            float y1 = fmaf(up, carried[at + 1], inner[at + 1]);
-            y0 = fmaf(d, low(m[j][i]), y0);
-            y1 = fmaf(d, high(m[j][i]), y1);
-            const float v0 = y0 * gate[at];
-            const float v1 = y1 * gate[at + 1];
-            sum[i % 2] = fmaf(v0, v0, sum[i % 2]);
-            sum[i % 2] = fmaf(v1, v1, sum[i % 2]);
-            const float2 weight = load2(norm_weight + 16 * j + i / 2 * 8 + 2 * me.quad);
-            m[j][i] = pack(v0 * weight.x, v1 * weight.y);
+            const float v0 = y[at] * gate[at];
+            const float v1 = y[at + 1] * gate[at + 1];
+            float &row = i % 2 == 0 ? sum.x : sum.y;
+            row = fmaf(v0, v0, row);
+            row = fmaf(v1, v1, row);
+            const float2 weight = load2(norm_weight + column + 16 * j + i / 2 * 8 + 2 * me.quad);
+            m[i] = pack(v0 * weight.x, v1 * weight.y);
         }
-        store_matrices(z_at ^ (j * 32), m[j]);
+        store_matrices(to ^ (2 * column + 32 * j), m);
     }
-    return make_float2(sum[0], sum[1]);
 }
 
 // sq, [rows][heads], from one head's column on: the four threads of a row, in pairs.
@@ -210,35 +210,35 @@ __device__ inline void store_squares(float *sq, int64_t heads, int rows, float2 
     if (me.top + 8 < rows) sq[(me.top + 8) * heads] = sum.y;
 }
 
-// --- the products of a subtile; each is started, not waited for ----------------------------------
+// --- products; each is started, not waited for ---------------------------------------------------
+// The right operand of product_over_state: 64 rows of 128, in two panels.
+struct operand {
+    uint64_t first, next_panel; // of the descriptor
+};
+__device__ inline operand operand_of(const panel (&p)[2]) {
+    return {descriptor(p, 0), sizeof(panel) >> 4};
+}
+
+__device__ inline operand operand_of_zeros(const uint4 (&eight_rows)[64]) {
+    return {descriptor(eight_rows, 0) & ~(0xffffull << 32), 0}; // again and again
+}
+
 // d[i][j] = sum over n of a[i][n] b[j][n]
-__device__ inline void product_over_state(float (&d)[32], const panel (&a)[2],
-                                          const panel (&b)[2]) {
+__device__ inline void product_over_state(float (&d)[32], const panel (&a)[2], operand b) {
     const uint64_t left = descriptor(a, 0);
-    const uint64_t right = descriptor(b, 0);
 #pragma unroll
     for (int k = 0; k < 8; k++) {
-        const uint64_t on = k / 4 * (sizeof(panel) >> 4) + k % 4 * kNext16Columns;
-        product_n64(d, left + on, right + on, k > 0);
+        product_n64(d, left + k / 4 * (sizeof(panel) >> 4) + k % 4 * kNext16Columns,
+                    b.first + k / 4 * b.next_panel + k % 4 * kNext16Columns, k > 0);
     }
 }
 
-// d[i][p] = sum over rows j of m[i][j] x[j][p]
-__device__ inline void product_over_rows(float (&d)[32], const uint32_t (&m)[16], const panel &x) {
+// y[i][p] += sum over rows j of m[i][j] x[j][p]
+__device__ inline void add_rows(float (&y)[32], const uint32_t (&m)[16], const panel &x) {
     const uint64_t right = descriptor(&x, 0);
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-        product_n64_turned(d, m + 4 * k, right + k * kNext16Rows, k > 0);
-    }
-}
-
-// h[p][n] += sum over rows j of wx[p][j] b[j][n]
-__device__ inline void add_product_over_rows(float (&h)[64], const uint32_t (&wx)[16],
-                                             const panel (&b)[2]) {
-    const uint64_t right = descriptor(b, sizeof(panel));
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-        product_n128_turned(h, wx + 4 * k, right + k * kNext16Rows);
+        product_n64_turned(y, m + 4 * k, right + k * kNext16Rows, 1);
     }
 }
 

@@ -4,14 +4,17 @@
 // "time [HEADS]" measures only, "power [HEADS]" what stages take, also of energy, when they go on.
 
 #include "tests/cuda_scan_reference.cuh"
+#include "tests/cuda_scan_states.cuh"
 #include "tests/cuda_scan_timing.cuh"
 
 #define SKIPPED 77
 
-// Rounding to bf16 of x, B, C, M, w x, the state and v: six times 2^-9 / sqrt(3) in the mean square.
+// Rounding to bf16 of x, B, C, w x, scores, their factors, M, states and v, each 2^-9 / sqrt(3) in the mean
+// square: 3.5e-3 is seen.
 constexpr double kMeanError = 6e-3;
 constexpr double kWorstError = 6e-2; // of the 64 numbers of one head in one row, where terms cancel
-constexpr double kStateError = 5e-3;
+constexpr double kStateError = 5e-3; // of x, B, w x, and where it is handed on the state itself
+constexpr double kFallError = 1e-4;  // of 2^s, s a sum of up to 1,024 in f32
 
 static int failures = 0;
 
@@ -107,11 +110,18 @@ static void accuracy(const char *name, const shape &s, const std::vector<piece> 
     expect(e.mean < kMeanError && e.worst < kWorstError && e.squares < 2 * kWorstError &&
                end_error < kStateError && tail_same,
            text);
+    const handed_errors h = compare_handed(p, b, want);
+    snprintf(text, sizeof text, "  handed on: chunks %.2e tiles %.2e fall %.1e", h.chunk, h.tile,
+             h.fall);
+    expect(h.chunk < kStateError && h.tile < kStateError && h.fall < kFallError &&
+               chunks_listed(p, b),
+           text);
 }
 
 static std::vector<piece> many_lengths() {
     std::vector<piece> pieces;
-    const int lengths[] = {1, 2, 3, 4, 63, 64, 65, 1023, 1024, 1025, 4113};
+    const int lengths[] = {1,   2,   3,   4,   63,  64,   65,   127,  128, 129,
+                           300, 449, 640, 705, 833, 1023, 1024, 1025, 4113};
     int slot = 0;
     for (int times = 0; times < 2; times++) { // with and without states
         for (int length : lengths) {
@@ -136,6 +146,20 @@ static bool same_rows(const shape &s, const batch &b1, const outputs &o1, size_t
            memcmp(o1.sq.data() + r1 * h, o2.sq.data() + r2 * h, rows * h * 4) == 0;
 }
 
+// The tiles of span `i` in one run, those of span `j` from row `skip` on in another.
+static bool same_handed(const batch &b1, const handed &h1, size_t i, const batch &b2,
+                        const handed &h2, size_t j, int64_t skip) {
+    const size_t other = (size_t)(b2.spans[j].first_tile + skip / HOPPER_SCAN_TILE);
+    const size_t first = (size_t)b1.spans[i].first_tile;
+    bool same = true;
+    for (size_t k = 0; k < (size_t)b1.spans[i].tiles; k++) {
+        const scan_tile &tile = b1.tiles[first + k];
+        same = same &&
+               h1.same(first + k, tile, has_state(b1, tile), h2, other + k, b2.tiles[other + k]);
+    }
+    return same;
+}
+
 // Each piece alone at row 0, with its states, against the packed batch.
 static void bits(const shape &s, const std::vector<piece> &pieces) {
     layer l(s);
@@ -144,10 +168,11 @@ static void bits(const shape &s, const std::vector<piece> &pieces) {
     prepared p(l, packed);
     p.run();
     const outputs all = p.get();
+    const handed all_handed(p);
     std::vector<std::vector<float>> ends(pieces.size());
     for (size_t i = 0; i < pieces.size(); i++)
         if (pieces[i].out >= 0) ends[i] = memory.layer(pieces[i].out);
-    bool alone = true, alone_state = true;
+    bool alone = true, alone_state = true, alone_handed = true;
     for (size_t i = 0; i < pieces.size(); i++) {
         piece one = pieces[i];
         one.gap = 0;
@@ -155,10 +180,12 @@ static void bits(const shape &s, const std::vector<piece> &pieces) {
         prepared q(l, b);
         q.run();
         alone = alone && same_rows(s, b, q.get(), 0, packed, all, i, 0);
+        alone_handed = alone_handed && same_handed(b, handed(q), 0, packed, all_handed, i, 0);
         if (one.out >= 0) alone_state = alone_state && memory.layer(one.out) == ends[i];
     }
     expect(alone, "bits: a span alone and packed");
     expect(alone_state, "bits: its end state alone and packed");
+    expect(alone_handed, "bits: its states before chunks and tiles alone and packed");
     std::vector<piece> shuffled;
     for (size_t i = 0; i < pieces.size(); i++) {
         shuffled.push_back(pieces[pieces.size() - 1 - i]);
@@ -168,13 +195,18 @@ static void bits(const shape &s, const std::vector<piece> &pieces) {
     prepared q(l, turned);
     q.run();
     const outputs o = q.get();
-    bool same = true, same_state = true;
+    const handed turned_handed(q);
+    bool same = true, same_state = true, same_states = true;
     for (size_t i = 0; i < pieces.size(); i++) {
-        same = same && same_rows(s, packed, all, i, turned, o, pieces.size() - 1 - i, 0);
+        const size_t j = pieces.size() - 1 - i;
+        same = same && same_rows(s, packed, all, i, turned, o, j, 0);
+        same_states =
+            same_states && same_handed(packed, all_handed, i, turned, turned_handed, j, 0);
         if (pieces[i].out >= 0) same_state = same_state && memory.layer(pieces[i].out) == ends[i];
     }
     expect(same, "bits: other order, odd rows, neighbours NaN, T padded");
     expect(same_state, "bits: end states there");
+    expect(same_states, "bits: states before chunks and tiles there");
 }
 
 // One span of 4113 tokens against the same cut at multiples of 1024, the state handed on in place.
@@ -189,10 +221,11 @@ static void cuts(const shape &s) {
     prepared p(l, whole);
     p.run();
     const outputs all = p.get();
+    const handed all_handed(p);
     const std::vector<float> end = memory.layer(1);
     MUST(cudaMemcpy(memory.at(2), memory.at(0), (size_t)(kLayers * s.layer_bytes()),
                     cudaMemcpyDeviceToDevice));
-    bool same = true;
+    bool same = true, same_states = true;
     int from = 0;
     for (int rows : {1024, 2048, 1041}) {
         const batch b(
@@ -203,10 +236,12 @@ static void cuts(const shape &s) {
         prepared q(l, b);
         q.run();
         same = same && same_rows(s, b, q.get(), 0, whole, all, 0, from);
+        same_states = same_states && same_handed(b, handed(q), 0, whole, all_handed, 0, from);
         from += rows;
     }
     expect(same, "bits: cut at multiples of 1024, the state in one place");
     expect(memory.layer(2) == end, "bits: the end state after the cuts");
+    expect(same_states, "bits: states before chunks and tiles there");
 }
 
 // Stage by stage against many layers in a row, each of whose kernels may begin before the one
@@ -220,8 +255,9 @@ static void overlap(const shape &s, const std::vector<piece> &pieces, int layers
     MUST(cudaStreamCreate(&stream)); // waits for the fills, which are on the default stream
     p.run();
     const outputs want = p.get();
+    const handed want_handed(p);
     const std::vector<float> want_states = memory.memory.host();
-    bool same = true;
+    bool same = true, same_states = true;
     for (int i = 0; i < layers; i++) {
         p.fill();
         p.run(false, stream);
@@ -230,12 +266,16 @@ static void overlap(const shape &s, const std::vector<piece> &pieces, int layers
         p.run(false, stream);
         MUST(cudaDeviceSynchronize());
         const outputs got = p.get();
-        for (size_t j = 0; j < pieces.size(); j++)
+        const handed got_handed(p);
+        for (size_t j = 0; j < pieces.size(); j++) {
             same = same && same_rows(s, b, want, j, b, got, j, 0);
+            same_states = same_states && same_handed(b, want_handed, j, b, got_handed, j, 0);
+        }
     }
     cudaStreamDestroy(stream);
     expect(same, "bits: kernels that overlap");
     expect(memory.memory.host() == want_states, "bits: end states of kernels that overlap");
+    expect(same_states, "bits: states before chunks and tiles there");
 }
 
 static void check_little() {

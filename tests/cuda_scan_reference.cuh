@@ -10,6 +10,11 @@ struct reference {
     device_array<float> sq;   // [rows, heads]
     device_array<float> tail; // [spans, d_conv - 1, conv_width]
     device_array<float> end;  // [spans, heads, 8192]
+    // States as [64][128]: before each tile; and what its rows before 128 k have added, by the row
+    // where that holds over 128, rounded down: no two fall together, as they are 128 apart or more.
+    device_array<float> before; // [tiles, heads, 8192]
+    device_array<float> chunk;  // [rows / 128 + 1, heads, 8192]
+    device_array<float> fall;   // [tiles, heads, 8]
     reference(const prepared &p);
 };
 
@@ -53,9 +58,13 @@ __global__ void reference_conv(hopper_scan_args a, double *xbc, double *dt, floa
     }
 }
 
+struct reference_out {
+    float *v, *sq, *end, *before, *chunk, *fall;
+};
+
 // Grid: (spans, heads)  Block: (256). Thread: row p = thread / 4 of the state, 32 of n.
-__global__ void reference_scan(hopper_scan_args a, const double *xbc, const double *dt, float *v,
-                               float *sq, float *end) {
+__global__ void reference_scan(hopper_scan_args a, const double *xbc, const double *dt,
+                               reference_out out) {
     __shared__ double squares[64];
     const scan_span span = a.batch.span[blockIdx.x];
     const int64_t h = blockIdx.y;
@@ -64,20 +73,35 @@ __global__ void reference_scan(hopper_scan_args a, const double *xbc, const doub
     const int64_t group = h * a.shape.groups / a.shape.heads;
     const int p = (int)threadIdx.x / 4;
     const int first = (int)threadIdx.x % 4 * 32;
-    double state[32];
+    double state[32], added[32];
+    double sum = 0.0; // of dt A, since the tile's first row
     for (int n = 0; n < 32; n++)
         state[n] = span.state_in == nullptr
                        ? 0.0
                        : reference_state(a, span)[h * 8192 + (first + n) * 64 + p];
     for (int64_t row = span.row; row < span.row + span.rows; row++) {
+        const int64_t at = (row - span.row) % 1024;
+        const int64_t tile = (span.first_tile + (row - span.row) / 1024) * a.shape.heads + h;
+        if (at % 128 == 0) {
+            const int64_t image = at == 0 ? tile : ((row / 128) * a.shape.heads + h);
+            float *to = (at == 0 ? out.before : out.chunk) + image * 8192 + p * 128 + first;
+            if (at == 0) sum = 0.0;
+            for (int n = 0; n < 32; n++) {
+                to[n] = (float)(at == 0 ? state[n] : added[n]);
+                if (at == 0) added[n] = 0.0;
+            }
+            if (threadIdx.x == 0) out.fall[tile * 8 + at / 128] = (float)exp(sum);
+        }
         const double *b = xbc + row * width + d_inner + group * 128 + first;
         const double *c = b + a.shape.groups * 128;
         const double x = xbc[row * width + h * 64 + p];
         const double step = dt[row * a.shape.heads + h];
         const double keep = exp(step * a.a[h]);
         double y = 0.0;
+        sum += step * a.a[h];
         for (int n = 0; n < 32; n++) {
             state[n] = keep * state[n] + step * b[n] * x;
+            added[n] = keep * added[n] + step * b[n] * x;
             y += c[n] * state[n];
         }
         y += __shfl_xor_sync(~0u, y, 1);
@@ -86,31 +110,34 @@ __global__ void reference_scan(hopper_scan_args a, const double *xbc, const doub
             __bfloat162float(((const __nv_bfloat16 *)a.raw)[row * a.raw_pitch + h * 64 + p]);
         const double gated = (y + a.d[h] * x) * reference_silu(z);
         if (threadIdx.x % 4 == 0) {
-            v[row * d_inner + h * 64 + p] = (float)(gated * a.norm_weight[h * 64 + p]);
+            out.v[row * d_inner + h * 64 + p] = (float)(gated * a.norm_weight[h * 64 + p]);
             squares[p] = gated * gated;
         }
         __syncthreads();
         if (threadIdx.x == 0) {
-            double sum = 0.0;
+            double all = 0.0;
             for (int i = 0; i < 64; i++)
-                sum += squares[i];
-            sq[row * a.shape.heads + h] = (float)sum;
+                all += squares[i];
+            out.sq[row * a.shape.heads + h] = (float)all;
         }
         __syncthreads();
     }
     for (int n = 0; n < 32; n++)
-        end[(blockIdx.x * a.shape.heads + h) * 8192 + (first + n) * 64 + p] = (float)state[n];
+        out.end[(blockIdx.x * a.shape.heads + h) * 8192 + (first + n) * 64 + p] = (float)state[n];
 }
 
 inline reference::reference(const prepared &p)
     : xbc((size_t)(p.rows * p.l.shape.conv_width())), dt((size_t)(p.rows * p.l.shape.heads)),
       v((size_t)(p.rows * p.l.shape.d_inner())), sq((size_t)(p.rows * p.l.shape.heads)),
       tail((size_t)(p.args.batch.spans * (p.l.shape.d_conv - 1) * p.l.shape.conv_width())),
-      end((size_t)(p.args.batch.spans * p.l.shape.heads * 8192)) {
+      end((size_t)(p.args.batch.spans * p.l.shape.heads * 8192)),
+      before((size_t)(p.args.batch.tiles * p.l.shape.heads * 8192)),
+      chunk((size_t)((p.rows / 128 + 1) * p.l.shape.heads * 8192)),
+      fall((size_t)(p.args.batch.tiles * p.l.shape.heads * 8)) {
     const unsigned spans = (unsigned)p.args.batch.spans;
     reference_conv<<<spans, 512>>>(p.args, xbc.data, dt.data, tail.data);
-    reference_scan<<<dim3(spans, (unsigned)p.l.shape.heads), 256>>>(p.args, xbc.data, dt.data,
-                                                                    v.data, sq.data, end.data);
+    reference_scan<<<dim3(spans, (unsigned)p.l.shape.heads), 256>>>(
+        p.args, xbc.data, dt.data, {v.data, sq.data, end.data, before.data, chunk.data, fall.data});
     MUST(cudaGetLastError());
     MUST(cudaDeviceSynchronize());
 }

@@ -80,7 +80,8 @@ inline std::vector<piece> log_uniform(int rows) {
 }
 
 // Bytes that memory must move, at least: prep reads B, C, dt and writes B', C', decays; state reads
-// x, B', decays and writes x' and sums; scan reads x', z, B', C', decays, states and writes v and sq.
+// x, B', decays and writes x', sums and the images before chunks; pass reads the sums and writes the images
+// before tiles; scan reads x', z, B', C', decays, images and writes v and sq.
 inline void time_batch(const char *name, int heads, const std::vector<piece> &pieces) {
     const shape s = {heads, 1, 4, true};
     layer l(s);
@@ -92,9 +93,12 @@ inline void time_batch(const char *name, int heads, const std::vector<piece> &pi
     const double rows = (double)b.rows.size();
     const double wide = rows * s.d_inner() * 2, narrow = rows * s.bc_width() * 2;
     const double decay = rows * heads * 16, state = (double)b.tiles.size() * heads * 8192 * 4;
-    const double bytes[STAGES] = {2 * narrow + rows * heads * 4 + decay,
-                                  2 * wide + narrow / 2 + decay + state, 2 * state,
-                                  3 * wide + narrow + decay + rows * heads * 4 + state};
+    double images = 0.0;
+    for (const scan_tile &tile : b.tiles)
+        images += (double)((tile.rows - 1) / SCAN_CHUNK) * heads * 8192 * 2;
+    const double bytes[STAGES] = {
+        2 * narrow + rows * heads * 4 + decay, 2 * wide + narrow / 2 + decay + state + images,
+        state * 3 / 2, 3 * wide + narrow + decay + rows * heads * 4 + images + state / 2};
     const double predicted[STAGES] = {13.0, 87.0, 19.0, 130.0}; // at 32 heads
     const double total = time_layer(p);
     printf("%-22s %3d %6.0f %5zu |", name, heads, rows, b.tiles.size());
