@@ -4,6 +4,7 @@
 #include "cuda/cuda_lt.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,4 +163,21 @@ void cuda_lt_product_close(struct cuda_lt_product *product) {
     if (product->desc != NULL) lt->desc_destroy(product->desc);
     if (product->handle != NULL) lt->destroy(product->handle);
     free(product);
+}
+
+void cuda_lt_library(struct library *library) {
+    size_t (*version)(void) = NULL;
+    *library = (struct library){.name = "cuBLASLt"};
+    void *found = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL); // stays until the program ends
+    void *symbol = found == NULL ? NULL : dlsym(found, "cublasLtGetVersion");
+    if (symbol == NULL) {
+        const char *said = dlerror();
+        snprintf(library->missing, sizeof library->missing, "%s",
+                 said != NULL ? said : LIBRARY " lacks cublasLtGetVersion");
+        return;
+    }
+    memcpy(&version, &symbol, sizeof version);
+    const size_t number = version(); // 130100 is 13.1.0
+    snprintf(library->running, sizeof library->running, "%zu.%zu.%zu", number / 10000,
+             number / 100 % 100, number % 100);
 }

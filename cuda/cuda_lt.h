@@ -26,4 +26,6 @@ enum status cuda_lt_product_open(int64_t side, enum plugin_dtype dtype, void *me
 enum status cuda_lt_product_run(struct cuda_lt_product *product, cudaStream_t stream);
 void cuda_lt_product_close(struct cuda_lt_product *product); // accepts NULL
 
+void cuda_lt_library(struct library *library);
+
 C_END

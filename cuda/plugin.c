@@ -3,6 +3,7 @@
 #include "cuda/plugin.h"
 
 #include "cuda/cuda_backend.h"
+#include "cuda/cuda_libraries.h"
 #include "ops/base/check.h"
 
 #include <pthread.h>
@@ -60,6 +61,7 @@ static const struct plugin plugin_table = {
     .device_count = device_count,
     .describe = describe,
     .open = cuda_backend_open,
+    .libraries = cuda_libraries,
 };
 
 __attribute__((visibility("default"))) plugin_entry longscan_cuda_plugin;

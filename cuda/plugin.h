@@ -3,12 +3,14 @@
 // the program starts, and says why it goes on without, on machines that have no driver.
 
 #include "ops/backend.h"
+#include "ops/base/library.h"
 #include "ops/base/log.h"
 
 C_BEGIN
 
-// Raised with every change of this file, ops/backend.h, ops/transport.h, ops/base/status.h or ops/base/log.h.
-#define PLUGIN_ABI    6
+// Raised with every change of this file, ops/backend.h, ops/transport.h, ops/base/status.h,
+// ops/base/library.h or ops/base/log.h.
+#define PLUGIN_ABI    7
 #define PLUGIN_FILE   "liblongscan_cuda.so"
 #define PLUGIN_SYMBOL "longscan_cuda_plugin"
 
@@ -37,6 +39,9 @@ struct plugin {
     enum status (*describe)(int32_t device, char *text, size_t bytes);
     // Errors: PEER, NO_MEMORY.
     enum status (*open)(const struct plugin_settings *settings, struct backend **opened);
+    // CUDA's runtime and driver, cuBLASLt, NCCL. Writes up to `most` and returns how many there are.
+    // Starts nothing on a device. Never fails.
+    int32_t (*libraries)(struct library *library, int32_t most);
 };
 
 // Borrows the host's table for good. Never fails.

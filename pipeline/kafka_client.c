@@ -48,6 +48,7 @@ static void note_trouble(struct kafka_client *client, const char *text) {
 // port it only guesses, in a line of information. Thread: librdkafka's.
 static void on_log(const rd_kafka_t *handle, int level, const char *facility, const char *text) {
     struct kafka_client *client = rd_kafka_opaque(handle);
+    if (client != NULL && client->hear != NULL) client->hear(client->listener, facility, text);
     if (client != NULL && strcmp(facility, "CONFWARN") != 0 &&
         (level <= 4 || strstr(text, "security.protocol") != NULL)) {
         const char *colon = strstr(text, "]: "); // behind the names of handle and thread
@@ -278,6 +279,23 @@ enum status kafka_client_partitions(struct kafka_client *client, int32_t *partit
         }
         if (clock_ms() - start >= REFUSE_MS && is_refused(client, &status)) return status;
         if (!kafka_client_wait(client, start, "learn its partitions", rd_kafka_err2str(error),
+                               &status)) {
+            return status;
+        }
+        kafka_client_pause();
+    }
+}
+
+enum status kafka_client_metadata(struct kafka_client *client,
+                                  const struct rd_kafka_metadata **metadata) {
+    const int64_t start = clock_ms();
+    enum status status;
+    for (;;) {
+        const rd_kafka_resp_err_t error =
+            rd_kafka_metadata(client->handle, 1, NULL, metadata, slice_of(client->timeout_ms));
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return STATUS_OK;
+        if (clock_ms() - start >= REFUSE_MS && is_refused(client, &status)) return status;
+        if (!kafka_client_wait(client, start, "list the topics", rd_kafka_err2str(error),
                                &status)) {
             return status;
         }

@@ -24,7 +24,10 @@ struct kafka_client {
     const char *role; // borrowed: a literal
     int64_t timeout_ms;
     bool (*stop)(void);
-    void *owner;      // who gets delivery reports
+    void *owner; // who gets delivery reports
+    // Gets every line of librdkafka's. Thread: librdkafka's. NULL: nobody does.
+    void (*hear)(void *listener, const char *facility, const char *text);
+    void *listener;
     bool shared;      // the handle is another client's
     bool unreachable; // no broker answered in time
     bool doomed;      // destroying the handle would wait for ever
@@ -62,6 +65,9 @@ bool kafka_client_close(struct kafka_client *client);
 // refuses us. Thread: the only one that uses the handle, before it reads.
 // Errors: BROKER, USAGE (no such topic; wrong password or certificate), STOPPED.
 enum status kafka_client_partitions(struct kafka_client *client, int32_t *partitions);
+// All topics and brokers, with the same waits and errors. Owns: the caller destroys it.
+enum status kafka_client_metadata(struct kafka_client *client,
+                                  const struct rd_kafka_metadata **metadata);
 enum kafka_answer { KAFKA_NO_ANSWER, KAFKA_NO_TOPIC, KAFKA_TOPIC };
 // What a broker says of the topic now; waits for it at most timeout_ms. A partition without a
 // leader is no answer.

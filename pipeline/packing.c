@@ -34,8 +34,9 @@ size_t packing_stem(const char *name) {
     return strlen(name) - strlen(extensions[packing_of(name)]);
 }
 
-const char *packing_versions(void) {
-    static char text[64];
-    snprintf(text, sizeof text, "zlib %s, zstd %s", zlibVersion(), ZSTD_versionString());
-    return text;
+void packing_libraries(struct library *zlib, struct library *zstd) {
+    *zlib = (struct library){.name = "zlib", .built = ZLIB_VERSION};
+    snprintf(zlib->running, sizeof zlib->running, "%s", zlibVersion());
+    *zstd = (struct library){.name = "zstd", .built = ZSTD_VERSION_STRING};
+    snprintf(zstd->running, sizeof zstd->running, "%s", ZSTD_versionString());
 }

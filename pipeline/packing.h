@@ -1,6 +1,7 @@
 #pragma once
 // Packed streams: gzip (members, one behind another) and Zstandard (frames), told by the extension.
 
+#include "ops/base/library.h"
 #include "ops/base/status.h"
 
 #include <stdbool.h>
@@ -14,7 +15,7 @@ const char *packing_extension(enum packing packing); // ".gz"; PACKING_NONE: ""
 // A name's last extension if it stands for a packing that is not known here, such as .bz2; or NULL.
 const char *packing_unsupported(const char *name);
 size_t packing_stem(const char *name); // bytes of the name without that extension
-const char *packing_versions(void);    // of the libraries: "zlib 1.3, zstd 1.5"
+void packing_libraries(struct library *zlib, struct library *zstd);
 
 struct unpacker;
 

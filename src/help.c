@@ -1,13 +1,8 @@
 #include "src/help.h"
 
-#include "pipeline/packing.h"
 #include "src/option_table.h"
 
 #include <string.h>
-
-#ifndef LONGSCAN_VERSION
-#    define LONGSCAN_VERSION "unknown"
-#endif
 
 #define HELP_COLUMN  32 // where the words about an option begin
 #define HELP_COLUMNS 80
@@ -30,20 +25,6 @@ static const char precedence[] =
     "for -, and as a line `option = value` of --config FILE. The command line wins\n"
     "over the environment, that over the file. Sizes read 4k, 64m, 1g (powers of\n"
     "two), times 200ms, 5s, 2m, 1h.\n";
-
-void help_version(FILE *out) {
-#ifdef LONGSCAN_WITH_MPI
-    const char *mpi = "MPI";
-#else
-    const char *mpi = "no MPI";
-#endif
-#ifdef LONGSCAN_WITH_KAFKA
-    const char *kafka = "librdkafka";
-#else
-    const char *kafka = "no librdkafka";
-#endif
-    fprintf(out, "longscan %s (%s, %s, %s)\n", LONGSCAN_VERSION, mpi, kafka, packing_versions());
-}
 
 void help_general(const struct verb *verbs, int count, FILE *out) {
     fputs("Usage: longscan VERB [options]\n\n"
@@ -137,6 +118,7 @@ void help_verb(const struct verb *verb, FILE *out) {
         }
     }
     fprintf(out, "\n%s", precedence);
+    if (verb->note != NULL) fprintf(out, "\n%s", verb->note);
 }
 
 // Text for roff: a - must not become a hyphen, and a line must not begin with a control character.
@@ -198,6 +180,10 @@ void help_man(const struct verb *verb, FILE *out) {
     }
     fputs(".SH ENVIRONMENT AND CONFIGURATION\n", out);
     man_text(precedence, out);
+    if (verb->note != NULL) {
+        fputs(".SH NOTES\n", out);
+        man_text(verb->note, out);
+    }
     fputs(".SH EXIT STATUS\n.nf\n", out);
     man_text(exit_codes, out);
     fputs(".fi\n", out);

@@ -1,5 +1,5 @@
 #pragma once
-// --help, --version and the man pages, all from the option table.
+// --help and the man pages, all from the option table.
 
 #include "src/settings.h"
 
@@ -7,6 +7,5 @@
 
 void help_general(const struct verb *verbs, int count, FILE *out);
 void help_verb(const struct verb *verb, FILE *out);
-void help_version(FILE *out);
 // The verb's manual page as roff, for man(1).
 void help_man(const struct verb *verb, FILE *out);

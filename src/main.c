@@ -7,18 +7,27 @@
 #include "src/options.h"
 #include "src/settings.h"
 #include "src/stop.h"
+#include "src/version.h"
 
 #include <stdio.h>
 #include <string.h>
 
+static const char doctor_codes[] =
+    "Exit codes: 0, also with warnings; 2 if --backend cuda, --transport nccl or the\n"
+    "ranks that the launcher promised are not there, or brokers do not let us in;\n"
+    "4 if ranks have different versions; 140 if --brokers are not reached within\n"
+    "--broker-timeout; 142 if a rank is lost.\n";
+
 static const struct verb verbs[] = {
-    {"score",   "score documents from files or a topic",                  verb_score  },
-    {"run",     "start a verb on several ranks through mpirun",           verb_run    },
-    {"publish", "write documents into a topic of token records",          verb_publish},
-    {"read",    "print a topic's results, dead letters or token records", verb_read   },
-    {"bench",   "measure a model's speed against the machine's limits",   verb_bench  },
-    {"verify",  "check a model on this machine against exact arithmetic", verb_verify },
-    {"broker",  "serve an in-memory Kafka broker for trying things out",  verb_broker },
+    {"score",   "score documents from files or a topic",                  NULL,         verb_score  },
+    {"run",     "start a verb on several ranks through mpirun",           NULL,         verb_run    },
+    {"publish", "write documents into a topic of token records",          NULL,         verb_publish},
+    {"read",    "print a topic's results, dead letters or token records", NULL,         verb_read   },
+    {"info",    "what a model is: sizes, state, work, what it can hold",  NULL,         verb_info   },
+    {"bench",   "measure a model's speed against the machine's limits",   NULL,         verb_bench  },
+    {"verify",  "check a model on this machine against exact arithmetic", NULL,         verb_verify },
+    {"doctor",  "what is found on this machine, and what is amiss",       doctor_codes, verb_doctor },
+    {"broker",  "serve an in-memory Kafka broker for trying things out",  NULL,         verb_broker },
 };
 #define VERBS ((int)(sizeof verbs / sizeof verbs[0]))
 
@@ -59,7 +68,7 @@ static void setup_log(const struct settings *settings) {
 // Then it looks at dry_run itself.
 static bool checks_more(const struct verb *verb) {
     return verb->run == verb_score || verb->run == verb_run || verb->run == verb_bench ||
-           verb->run == verb_verify;
+           verb->run == verb_verify || verb->run == verb_info;
 }
 
 static enum status run_with(const struct verb *verb, const struct options *options,
@@ -70,7 +79,7 @@ static enum status run_with(const struct verb *verb, const struct options *optio
         return STATUS_OK;
     }
     if (settings->version) {
-        help_version(stdout);
+        version_say(stdout);
         return STATUS_OK;
     }
     setup_log(settings);
@@ -104,7 +113,7 @@ static enum status answer(int count, char *const *arguments, bool *done) {
     *done = true;
     if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0 ||
         strcmp(first, "version") == 0) {
-        help_version(stdout);
+        version_say(stdout);
         return STATUS_OK;
     }
     const bool man = strcmp(first, "man") == 0;

@@ -3,7 +3,6 @@
 #include "ops/base/room.h"
 #include "src/launch.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,20 +35,24 @@ static enum status add_all(struct mpirun *mpirun, const char *const *texts) {
 }
 
 // mpirun --version says "mpirun (Open MPI) 4.1.4" in its first line.
+bool mpirun_says(char *line, size_t bytes) {
+    FILE *pipe = popen("mpirun --version 2>/dev/null", "r");
+    if (pipe == NULL) return false;
+    const bool got = fgets(line, (int)bytes, pipe) != NULL;
+    pclose(pipe);
+    if (got) line[strcspn(line, "\r\n")] = '\0';
+    return got;
+}
+
 static enum status find_version(int *version) {
     char line[256] = "";
-    FILE *pipe = popen("mpirun --version 2>/dev/null", "r");
-    if (pipe == NULL) return FAIL(UNEXPECTED, "run: cannot start a shell: %s", strerror(errno));
-    const bool got = fgets(line, sizeof line, pipe) != NULL;
-    pclose(pipe);
-    if (!got) {
+    if (!mpirun_says(line, sizeof line)) {
         return FAIL(USAGE, "run: mpirun was not found: install openmpi-bin, or do without MPI: "
                            "longscan score --ranks N");
     }
     const char *number = strstr(line, "(Open MPI) ");
     *version = number == NULL ? 0 : (int)strtol(number + strlen("(Open MPI) "), NULL, 10);
     if (*version >= 4) return STATUS_OK;
-    line[strcspn(line, "\r\n")] = '\0';
     return FAIL(USAGE, "run: mpirun is \"%s\", but Open MPI 4 or later is needed", line);
 }
 

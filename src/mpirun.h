@@ -17,6 +17,8 @@ struct mpirun {
     size_t count, room;
 };
 
+// The first line of `mpirun --version`; false: there is no mpirun.
+bool mpirun_says(char *line, size_t bytes);
 // Finds mpirun, makes the job's shared memory folder (and removes those of jobs that were killed),
 // builds the command for `self` and what follows. mpirun_close releases all of it.
 // Errors: USAGE (no mpirun, or one that is not Open MPI's), NO_MEMORY.

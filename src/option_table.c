@@ -6,10 +6,13 @@
 
 // clang-format off
 #define ALL                                                                            \
-    (VERB_SCORE | VERB_RUN | VERB_PUBLISH | VERB_READ | VERB_BROKER | VERB_BENCH | VERB_VERIFY)
+    (VERB_SCORE | VERB_RUN | VERB_PUBLISH | VERB_READ | VERB_BROKER | VERB_BENCH | VERB_VERIFY |  \
+     VERB_INFO | VERB_DOCTOR)
 #define MODEL (VERB_SCORE | VERB_BENCH | VERB_VERIFY) // verbs that run one
-#define MEASURE (VERB_BENCH | VERB_VERIFY)
+#define SHAPE (VERB_BENCH | VERB_VERIFY | VERB_INFO)  // verbs that may do with a shape
+#define MEASURE (SHAPE | VERB_DOCTOR)
 #define KAFKA (VERB_SCORE | VERB_PUBLISH | VERB_READ)
+#define BROKERS (KAFKA | VERB_DOCTOR)
 #define AT(member) .offset = offsetof(struct settings, member)
 #define RANGE(from, to) .least = (from), .most = (to)
 #define FOR(bits) .verbs = (bits)
@@ -20,7 +23,7 @@
 #define TERA (INT64_C(1) << 40)
 
 static const struct option rows[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(MODEL), NEEDED(VERB_SCORE), AT(model),
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(MODEL | VERB_INFO), NEEDED(VERB_SCORE), AT(model),
      .value = "DIR", .help = "folder of the model: config.json and its weights"},
     {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH | VERB_VERIFY),
      NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
@@ -69,10 +72,10 @@ static const struct option rows[] = {
      RANGE(0, TERA), .fallback = "0", .value = "N",
      .help = "write a score for every N tokens too; 0: none"},
 
-    {"shape", 0, OPTION_CHOICE, GROUP_MEASURE, FOR(MEASURE), AT(shape),
+    {"shape", 0, OPTION_CHOICE, GROUP_MEASURE, FOR(SHAPE), AT(shape),
      .choices = "130m|370m|780m|1.3b|2.7b",
      .help = "random weights of an official shape, in place of --model"},
-    {"seed", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(MEASURE), AT(seed), RANGE(0, INT64_MAX),
+    {"seed", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(VERB_BENCH | VERB_VERIFY), AT(seed), RANGE(0, INT64_MAX),
      .fallback = "1", .value = "N", .help = "of everything that is drawn"},
     {"repeat", 0, OPTION_INTEGER, GROUP_MEASURE, FOR(VERB_BENCH), AT(repeat), RANGE(1, 1000),
      .fallback = "7", .value = "N", .help = "runs of each thing; medians are shown"},
@@ -109,14 +112,14 @@ static const struct option rows[] = {
     {"idle", 0, OPTION_DURATION, GROUP_RANKS, FOR(VERB_SCORE), AT(idle_ms), RANGE(0, WEEK_MS),
      .fallback = "0", .value = "TIME",
      .help = "states not used for so long go to files; nothing is closed; 0: never"},
-    {"backend", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL), AT(backend), .fallback = "auto",
+    {"backend", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL | VERB_DOCTOR), AT(backend), .fallback = "auto",
      .choices = "auto|cpu|cuda", .help = "where the model runs"},
     {"dtype", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL), AT(dtype), .fallback = "auto",
      .choices = "auto|f32|tf32|bf16|f16",
      .help = "of the products; auto: bf16 on cuda, f32 on CPUs, which have no other"},
     {"cpu-isa", 0, OPTION_CHOICE, GROUP_RANKS, FOR(MODEL), AT(cpu_isa), .fallback = "auto",
      .choices = "auto|avx512|avx2|neon|scalar", .help = "instruction set; equal bits, scalar is slow"},
-    {"transport", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(transport),
+    {"transport", 0, OPTION_CHOICE, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH | VERB_DOCTOR), AT(transport),
      .fallback = "auto", .choices = "auto|nccl|mpi|loopback",
      .help = "what carries states; auto: nccl if each rank has a GPU of its own"},
     {"peer-timeout", 0, OPTION_DURATION, GROUP_RANKS, FOR(VERB_SCORE | VERB_BENCH), AT(peer_timeout_ms),
@@ -142,14 +145,14 @@ static const struct option rows[] = {
     {"strict", 0, OPTION_FLAG, GROUP_STREAM, FOR(VERB_SCORE), AT(strict),
      .help = "exit with 5 if any document was bad"},
 
-    {"brokers", 'b', OPTION_TEXT, GROUP_KAFKA, FOR(KAFKA), NEEDED(VERB_PUBLISH | VERB_READ),
+    {"brokers", 'b', OPTION_TEXT, GROUP_KAFKA, FOR(BROKERS), NEEDED(VERB_PUBLISH | VERB_READ),
      AT(brokers), .value = "HOST:PORT,...", .help = "Kafka brokers to start from"},
     {"topic", 't', OPTION_TEXT, GROUP_KAFKA, FOR(VERB_PUBLISH | VERB_READ | VERB_BROKER),
      NEEDED(VERB_PUBLISH | VERB_READ), AT(topic), .value = "TOPIC",
      .help = "the topic to write, read or create"},
-    {"property", 'X', OPTION_LIST, GROUP_KAFKA, FOR(KAFKA), AT(property), .value = "KEY=VALUE",
+    {"property", 'X', OPTION_LIST, GROUP_KAFKA, FOR(BROKERS), AT(property), .value = "KEY=VALUE",
      .help = "a property for librdkafka; may be repeated"},
-    {"broker-timeout", 0, OPTION_DURATION, GROUP_KAFKA, FOR(KAFKA), AT(broker_timeout_ms),
+    {"broker-timeout", 0, OPTION_DURATION, GROUP_KAFKA, FOR(BROKERS), AT(broker_timeout_ms),
      RANGE(100, WEEK_MS), .fallback = "60s", .value = "TIME",
      .help = "brokers unreachable for this long end the job"},
     {"record-tokens", 0, OPTION_SIZE, GROUP_KAFKA, FOR(VERB_SCORE | VERB_PUBLISH),
@@ -227,6 +230,8 @@ static const struct {
     {"broker",  VERB_BROKER },
     {"bench",   VERB_BENCH  },
     {"verify",  VERB_VERIFY },
+    {"info",    VERB_INFO   },
+    {"doctor",  VERB_DOCTOR },
 };
 #define VERB_BITS (sizeof verb_bits / sizeof verb_bits[0])
 

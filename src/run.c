@@ -186,7 +186,7 @@ static enum status check_inner(const struct settings *settings, bool *alone,
     // The array holds borrowed texts that the parser does not write to.
     char *arguments[RUN_ARGUMENTS_MOST];
     const int count = (int)settings->argument_count - 1;
-    if (strcmp(verb, "score") != 0 && strcmp(verb, "bench") != 0) {
+    if (strcmp(verb, "score") != 0 && strcmp(verb, "bench") != 0 && strcmp(verb, "doctor") != 0) {
         return FAIL(USAGE, "run: %s does not spread over ranks; start it without run", verb);
     }
     memcpy(arguments, settings->arguments + 1, (size_t)count * sizeof arguments[0]);
@@ -236,6 +236,12 @@ enum status verb_run(const struct settings *settings, int *exit_code) {
     }
     TRY(check_inner(settings, &alone, &peer_timeout_ms));
     if (alone) return become_inner(settings, self);
+#ifndef LONGSCAN_WITH_MPI // each rank would be a world of its own, and do all the work
+    return FAIL(USAGE,
+                "run: this build has no MPI; use longscan %s --ranks N for ranks as threads, "
+                "or install libopenmpi-dev and build again",
+                settings->arguments[0]);
+#endif
     TRY_OUT(status, mpirun_open(settings, peer_timeout_ms, self, &mpirun));
     if (settings->dry_run) {
         mpirun_print(&mpirun, settings, stdout);

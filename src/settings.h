@@ -90,10 +90,11 @@ struct settings {
 };
 
 // A verb: its name, one line of help, and what it does. The exit code comes from the status, but
-// for run, score, bench and verify, which may set *exit_code themselves.
+// for run, score, bench, verify and doctor, which may set *exit_code themselves.
 struct verb {
     const char *name;
     const char *summary;
+    const char *note; // what --help says besides; NULL: nothing
     enum status (*run)(const struct settings *settings, int *exit_code);
 };
 
@@ -104,6 +105,8 @@ enum status verb_broker(const struct settings *settings, int *exit_code);
 enum status verb_run(const struct settings *settings, int *exit_code);
 enum status verb_bench(const struct settings *settings, int *exit_code);
 enum status verb_verify(const struct settings *settings, int *exit_code);
+enum status verb_info(const struct settings *settings, int *exit_code);
+enum status verb_doctor(const struct settings *settings, int *exit_code);
 
 // Set by SIGTERM, SIGINT and SIGUSR1: finish what is begun, commit, leave with 143.
 bool stop_requested(void);

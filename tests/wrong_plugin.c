@@ -39,11 +39,17 @@ static enum status describe(int32_t device, char *text, size_t bytes) {
     return STATUS_OK;
 }
 
+static int32_t libraries(struct library *library, int32_t most) {
+    if (most > 0) *library = (struct library){.name = "wrong", .built = "2.0", .running = "1.0"};
+    return most > 0;
+}
+
 static const struct plugin table = {
     .abi = PLUGIN_ABI,
     .device_count = one_device,
     .describe = describe,
     .open = wrong_open,
+    .libraries = libraries,
 };
 
 __attribute__((visibility("default"))) plugin_entry longscan_cuda_plugin;

@@ -42,6 +42,14 @@ static const struct cpu_kernels *isa_at(size_t index) {
 
 #define ISA_PLACES 3
 
+const char cpu_isas_built[] =
+#if defined(__x86_64__)
+    "avx512 avx2 "
+#elif defined(__aarch64__)
+    "neon "
+#endif
+    "scalar";
+
 size_t cpu_isa_list(const char **names, size_t most) {
     size_t count = 0;
     for (size_t i = 0; i < ISA_PLACES; i++) {

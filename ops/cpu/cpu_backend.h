@@ -21,6 +21,10 @@ enum status cpu_backend_open(const struct cpu_backend_settings *settings, struct
 // The instruction sets this machine can run, best first; the last is always "scalar". Writes up to
 // `most` names and returns how many there are.
 size_t cpu_isa_list(const char **names, size_t most);
+#define CPU_ISAS_MOST 4
+extern const char cpu_isas_built[]; // "avx512 avx2 scalar": whatever the machine can run
 
 // The cores this process may use: the affinity mask, cut to the cgroup's quota. At least 1.
 int64_t cpu_cores(void);
+int64_t cpu_cores_bound(void);   // of the affinity mask alone
+int64_t cpu_cores_granted(void); // of the cgroup alone; 0: it sets no limit

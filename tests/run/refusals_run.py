@@ -156,7 +156,7 @@ class Options(FailureTest):
                 self.assertEqual(done.stdout, "")
 
     def test_help_fits_a_terminal(self):
-        for verb in ("score", "run", "publish", "read", "broker", None):
+        for verb in ("score", "run", "publish", "read", "info", "bench", "verify", "doctor", "broker", None):
             text = longscan(*([verb] if verb else []), "--help").stdout
             self.assertEqual([line for line in text.splitlines() if len(line) > 80], [])
 

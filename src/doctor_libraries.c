@@ -1,0 +1,87 @@
+// The program, its libraries, and the ranks that a launcher has started.
+
+#include "src/doctor.h"
+#include "src/launch.h"
+#include "src/mpirun.h"
+#include "src/version.h"
+
+#ifdef LONGSCAN_WITH_MPI
+#    include "pipeline/mpi_link.h"
+#endif
+
+#include <stdlib.h>
+#include <string.h>
+
+static void find_library(const struct library *library, struct findings *findings) {
+    char text[256];
+    version_library_text(library, text, sizeof text);
+    const bool older = version_is_older(library);
+    finding_add(findings, older ? VERDICT_WARN : VERDICT_OK, library->name,
+                older ? "it is older than what the program was built with: install that, or build "
+                        "again"
+                      : NULL,
+                "%s", text);
+}
+
+void doctor_libraries(const struct plugin_found *found, struct findings *findings) {
+    struct library library[VERSION_LIBRARIES_MOST];
+    char text[256];
+    version_build(text, sizeof text);
+    finding_add(findings, VERDICT_OK, "longscan", NULL, "%s; %s", LONGSCAN_VERSION, text);
+    const size_t count = version_libraries(found, library);
+    for (size_t i = 0; i < count; i++) {
+        find_library(&library[i], findings);
+    }
+#ifdef LONGSCAN_WITH_MPI
+    if (!mpirun_says(text, sizeof text)) {
+        finding_add(findings, VERDICT_WARN, "mpirun",
+                    "longscan run needs it: install openmpi-bin, or use --ranks N", "not found");
+    } else {
+        finding_add(findings, VERDICT_OK, "mpirun", NULL, "%s", text);
+    }
+#else
+    finding_add(findings, VERDICT_OK, "MPI", NULL,
+                "not in this build; ranks are threads: --ranks N");
+#endif
+#ifndef LONGSCAN_WITH_KAFKA
+    finding_add(findings, VERDICT_OK, "librdkafka", NULL, "not in this build; files only");
+#endif
+}
+
+// "OMPI_COMM_WORLD_SIZE=4, LONGSCAN_WORLD=4"; returns whether one of them promises another number.
+static bool promised(int32_t ranks, char *text, size_t bytes) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", LAUNCH_WORLD};
+    char number[16];
+    bool differs = false;
+    snprintf(number, sizeof number, "%d", ranks);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        const size_t at = strlen(text);
+        if (value == NULL) continue;
+        snprintf(text + at, bytes - at, "%s%s=%.40s", at > 0 ? ", " : "", names[i], value);
+        differs = differs || strcmp(value, number) != 0;
+    }
+    return differs;
+}
+
+void doctor_world(const struct score_place *place, struct findings *findings) {
+    char text[160] = "";
+    const int32_t ranks = place == NULL ? 1 : place->world->ranks;
+    const bool differs = promised(ranks, text, sizeof text);
+    if (place == NULL || differs) {
+        finding_add(findings, VERDICT_BAD, "world",
+#ifdef LONGSCAN_WITH_MPI
+                    "start it with the mpirun of the MPI above, on all machines of the host file",
+#else
+                    "this build has no MPI: use --ranks N, or build it with MPI",
+#endif
+                    "%d of the promised ranks: %s", ranks, text)
+            ->exit_code = status_exit_code(STATUS_USAGE);
+    } else if (text[0] == '\0') {
+        finding_add(findings, VERDICT_OK, "world", NULL,
+                    "this process alone; longscan run -n N doctor asks N ranks");
+    } else {
+        finding_add(findings, VERDICT_OK, "world", NULL, "%d ranks, %d on this machine; %s", ranks,
+                    place->local_ranks, text);
+    }
+}
