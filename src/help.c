@@ -156,6 +156,18 @@ static void man_option(const struct option *option, unsigned verb, FILE *out) {
     fputc('\n', out);
 }
 
+static void man_end(const char *note, FILE *out) {
+    fputs(".SH ENVIRONMENT AND CONFIGURATION\n", out);
+    man_text(precedence, out);
+    if (note != NULL) {
+        fputs(".SH NOTES\n", out);
+        man_text(note, out);
+    }
+    fputs(".SH EXIT STATUS\n.nf\n", out);
+    man_text(exit_codes, out);
+    fputs(".fi\n", out);
+}
+
 void help_man(const struct verb *verb, FILE *out) {
     char usage[512];
     const unsigned bit = option_verb_bit(verb->name);
@@ -178,13 +190,26 @@ void help_man(const struct verb *verb, FILE *out) {
             man_option(&rows[i], bit, out);
         }
     }
-    fputs(".SH ENVIRONMENT AND CONFIGURATION\n", out);
-    man_text(precedence, out);
-    if (verb->note != NULL) {
-        fputs(".SH NOTES\n", out);
-        man_text(verb->note, out);
+    man_end(verb->note, out);
+    fputs(".SH SEE ALSO\n.BR longscan (1)\n", out);
+}
+
+void help_man_general(const struct verb *verbs, int count, FILE *out) {
+    fputs(".TH LONGSCAN 1 \"\" \"longscan " LONGSCAN_VERSION "\" \"longscan\"\n"
+          ".SH NAME\nlongscan \\- score documents of any length with recurrent language models\n"
+          ".SH SYNOPSIS\n.B longscan\n.I VERB\n[options]\n"
+          ".SH DESCRIPTION\n"
+          "Documents come from files or Kafka and are spread over any number of ranks; a\n"
+          "document's score is the same, bit for bit, however the work is cut.\n"
+          ".SH VERBS\n",
+          out);
+    for (int i = 0; i < count; i++) {
+        fprintf(out, ".TP\n.BR longscan\\-%s (1)\n", verbs[i].name);
+        man_text(verbs[i].summary, out);
+        fputc('\n', out);
     }
-    fputs(".SH EXIT STATUS\n.nf\n", out);
-    man_text(exit_codes, out);
-    fputs(".fi\n", out);
+    fputs(".PP\n.B longscan completion bash|zsh|fish\n"
+          "prints what a shell completes commands with.\n",
+          out);
+    man_end(NULL, out);
 }

@@ -1,6 +1,7 @@
 // The program: which verb, which settings, and what the shell hears of the end.
 
 #include "ops/base/log.h"
+#include "src/completion.h"
 #include "src/help.h"
 #include "src/launch.h"
 #include "src/option_table.h"
@@ -106,7 +107,7 @@ static enum status run_verb(int count, char *const *arguments, int *exit_code) {
     return status;
 }
 
-// What is asked of the program itself: help, version, manual pages. *done: it was.
+// What is asked of the program itself: help, version, manual pages, completion. *done: it was.
 static enum status answer(int count, char *const *arguments, bool *done) {
     const char *first = count > 1 ? arguments[1] : "--help";
     const struct verb *about = count > 2 ? find_verb(arguments[2]) : NULL;
@@ -115,6 +116,9 @@ static enum status answer(int count, char *const *arguments, bool *done) {
         strcmp(first, "version") == 0) {
         version_say(stdout);
         return STATUS_OK;
+    }
+    if (strcmp(first, "completion") == 0) {
+        return completion_say(count > 2 ? arguments[2] : "", verbs, VERBS, stdout);
     }
     const bool man = strcmp(first, "man") == 0;
     if ((man || strcmp(first, "help") == 0) && count > 2) {
@@ -126,7 +130,10 @@ static enum status answer(int count, char *const *arguments, bool *done) {
         }
         return STATUS_OK;
     }
-    if (man) return FAIL(USAGE, "man needs a verb, as in longscan man score");
+    if (man) {
+        help_man_general(verbs, VERBS, stdout);
+        return STATUS_OK;
+    }
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
         help_general(verbs, VERBS, count > 1 ? stdout : stderr);
         return count > 1 ? STATUS_OK : STATUS_USAGE;

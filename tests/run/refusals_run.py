@@ -147,7 +147,7 @@ class Options(FailureTest):
 
     def test_verbs(self):
         for needles, *arguments in ((["scroe", "did you mean score?"], "scroe"), (["zzz", "--help"], "zzz"),
-                                    (["man needs a verb"], "man"), (['"foo"'], "man", "foo"),
+                                    (["bash, zsh or fish"], "completion", "tcsh"), (['"foo"'], "man", "foo"),
                                     (["publsh", "did you mean publish?"], "help", "publsh"),
                                     (["--model", "a verb comes first"], "--model", "x")):
             with self.subTest(arguments=arguments):
