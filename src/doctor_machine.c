@@ -67,7 +67,7 @@ static void find_kernels(struct findings *findings) {
 
 static void find_cores(struct findings *findings) {
     const int64_t bound = cpu_cores_bound(), granted = cpu_cores_granted();
-    char list[64] = "";
+    char list[64] = "not told which";
     (void)proc_line("/proc/self/status", "Cpus_allowed_list", list, sizeof list);
     if (granted > 0) {
         finding_add(findings, VERDICT_OK, "cores", NULL,
@@ -104,6 +104,10 @@ static void find_memory(struct findings *findings) {
     const int64_t allowed = memory_limit(), available = memory_kib("MemAvailable");
     const int64_t usable = allowed > 0 && allowed < available ? allowed : available;
     const bool little = usable < MEMORY_LEAST;
+    if (available == 0) {
+        finding_add(findings, VERDICT_OK, "memory", NULL, "not known: /proc/meminfo does not say");
+        return;
+    }
     size_text(memory_kib("MemTotal"), total, sizeof total);
     size_text(available, free, sizeof free);
     if (allowed > 0) size_text(allowed, limit, sizeof limit);
