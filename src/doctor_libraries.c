@@ -5,13 +5,6 @@
 #include "src/mpirun.h"
 #include "src/version.h"
 
-#ifdef LONGSCAN_WITH_MPI
-#    include "pipeline/mpi_link.h"
-#endif
-
-#include <stdlib.h>
-#include <string.h>
-
 static void find_library(const struct library *library, struct findings *findings) {
     char text[256];
     version_library_text(library, text, sizeof text);
@@ -48,26 +41,10 @@ void doctor_libraries(const struct plugin_found *found, struct findings *finding
 #endif
 }
 
-// "OMPI_COMM_WORLD_SIZE=4, LONGSCAN_WORLD=4"; returns whether one of them promises another number.
-static bool promised(int32_t ranks, char *text, size_t bytes) {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", LAUNCH_WORLD};
-    char number[16];
-    bool differs = false;
-    snprintf(number, sizeof number, "%d", ranks);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = getenv(names[i]);
-        const size_t at = strlen(text);
-        if (value == NULL) continue;
-        snprintf(text + at, bytes - at, "%s%s=%.40s", at > 0 ? ", " : "", names[i], value);
-        differs = differs || strcmp(value, number) != 0;
-    }
-    return differs;
-}
-
 void doctor_world(const struct score_place *place, struct findings *findings) {
     char text[160] = "";
     const int32_t ranks = place == NULL ? 1 : place->world->ranks;
-    const bool differs = promised(ranks, text, sizeof text);
+    const bool differs = launch_promises(ranks, text, sizeof text);
     if (place == NULL || differs) {
         finding_add(findings, VERDICT_BAD, "world",
 #ifdef LONGSCAN_WITH_MPI

@@ -13,6 +13,23 @@
 
 #define MPIRUN_LOST_MACHINE 205 // it has lost the connection to its daemon there
 
+bool launch_promises(int32_t ranks, char *text, size_t bytes) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", LAUNCH_WORLD};
+    char number[16];
+    bool differs = false;
+    size_t at = 0;
+    *text = '\0';
+    snprintf(number, sizeof number, "%d", ranks);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        if (value == NULL) continue;
+        snprintf(text + at, bytes - at, "%s%s=%.40s", at > 0 ? ", " : "", names[i], value);
+        at = strlen(text);
+        differs = differs || strcmp(value, number) != 0;
+    }
+    return differs;
+}
+
 int launch_exit_code(int exit_code) {
     const bool launched = getenv(LAUNCH_LAUNCHER) != NULL;
     return launched && exit_code == 1 ? LAUNCH_CODE_UNEXPECTED : exit_code;

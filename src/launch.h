@@ -2,6 +2,7 @@
 // What `longscan run` tells the ranks through the environment, and what they tell it back.
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LAUNCH_WORLD       "LONGSCAN_WORLD"       // ranks that were asked for
@@ -15,6 +16,10 @@
 
 // mpirun itself ends with 1 when it loses a rank, so a rank that means 1 says this instead.
 #define LAUNCH_CODE_UNEXPECTED 101
+
+// What the environment promises of the number of ranks, launchers' own variables and ours:
+// "OMPI_COMM_WORLD_SIZE=4, LONGSCAN_WORLD=4". Returns whether one of them says another number.
+bool launch_promises(int32_t ranks, char *text, size_t bytes);
 
 // The code to leave with, in the language of whoever started this process.
 int launch_exit_code(int exit_code);

@@ -4,6 +4,7 @@
 
 #include "ops/base/check.h"
 #include "pipeline/link.h"
+#include "src/launch.h"
 #include "src/score_rank.h"
 
 #ifdef LONGSCAN_WITH_MPI
@@ -143,14 +144,24 @@ static bool wants_mpi(const struct settings *settings) {
 #else
 static enum status run_on_processes(const struct settings *settings, rank_work *work,
                                     struct score_totals *totals) {
+    char text[160];
     (void)settings;
     (void)work;
     (void)totals;
+    if (launch_promises(1, text, sizeof text)) {
+        return FAIL(USAGE,
+                    "%s: this build has no MPI, so every process would do all the work; use "
+                    "--ranks N for ranks as threads of one",
+                    text);
+    }
     return FAIL(USAGE, "this build has no MPI; use --ranks N for ranks as threads");
 }
 
 static bool wants_mpi(const struct settings *settings) {
-    return strcmp(settings->transport, "mpi") == 0;
+    char text[160];
+    return strcmp(settings->transport, "mpi") == 0 ||
+           (strcmp(settings->transport, "loopback") != 0 && settings->ranks == 1 &&
+            launch_promises(1, text, sizeof text));
 }
 #endif
 
