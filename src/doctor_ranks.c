@@ -114,9 +114,8 @@ static void compare_sharing(const struct doctor_rank *rank, int32_t ranks,
 }
 
 // Of each other machine, what its first rank found amiss.
-static void report_machine(const struct doctor_rank *rank, const char *host,
-                           struct findings *findings) {
-    if (rank->local_rank != 0 || strcmp(rank->host, host) == 0) return;
+static void report_machine(const struct doctor_rank *rank, struct findings *findings) {
+    if (rank->local_rank != 0) return;
     const int32_t count = rank->own.count < FINDINGS_MOST ? rank->own.count : FINDINGS_MOST;
     for (int32_t i = 0; i < count; i++) {
         const struct finding *item = &rank->own.item[i];
@@ -138,6 +137,6 @@ void doctor_compare(const struct doctor_rank *rank, int32_t ranks, struct findin
     }
     compare_sharing(rank, ranks, findings);
     for (int32_t i = 1; i < ranks; i++) {
-        report_machine(&rank[i], rank[0].host, findings);
+        report_machine(&rank[i], findings);
     }
 }

@@ -103,6 +103,8 @@ class Doctor(RunTest):
         done = longscan("doctor", expect=2, environment={"OMPI_COMM_WORLD_SIZE": "3"})
         self.assertEqual(findings(done)[0]["world"][0]["verdict"], "bad")
         self.assertIn("OMPI_COMM_WORLD_SIZE=3", findings(done)[0]["world"][0]["value"])
+        done = longscan("doctor", expect=2, environment={"LONGSCAN_WORLD": "3"})  # of a manifest, without a launcher
+        self.assertEqual(findings(done)[0]["world"][0]["verdict"], "bad")
 
     def test_without_kafka_or_mpi(self):
         found, _, _ = findings(longscan("doctor"))
@@ -153,7 +155,11 @@ class Ranks(RunTest):
     def test_a_broker_that_is_not_there_ends_all_ranks_alike(self):
         if not HAVE_KAFKA:
             self.skipTest("built without Kafka")
-        longscan("run", "-n", "2", "doctor", "--brokers", "127.0.0.1:1", "--broker-timeout", "1s", expect=140)
+        asked = ["doctor", "--brokers", "127.0.0.1:1", "--broker-timeout", "1s"]
+        longscan("run", "-n", "2", *asked, expect=140)
+        keep = f'"$@"; code=$?; echo $code >{self.folder}/$OMPI_COMM_WORLD_RANK; exit $code'
+        self.mpirun(*[["sh", "-c", keep, "sh", PROGRAM, *asked]] * 2)
+        self.assertEqual([(self.folder / str(rank)).read_text() for rank in range(2)], ["140\n"] * 2)
 
 
 class Version(RunTest):
