@@ -30,11 +30,11 @@ static const struct {
 // librdkafka tells the versions in its log only: "  ApiKey Fetch (1) Versions 0..16".
 static void hear(void *listener, const char *facility, const char *text) {
     atomic_int *fetch = listener;
-    int from = 0, to = 0;
     const char *line = strstr(text, "ApiKey Fetch (1) Versions ");
-    if (strcmp(facility, "APIVERSION") != 0 || line == NULL) return;
-    line += strlen("ApiKey Fetch (1) Versions ");
-    if (sscanf(line, "%d..%d", &from, &to) == 2) atomic_store(fetch, to);
+    const char *last = line == NULL ? NULL : strstr(line, "..");
+    if (strcmp(facility, "APIVERSION") == 0 && last != NULL) {
+        atomic_store(fetch, (int)strtol(last + 2, NULL, 10));
+    }
 }
 
 static void say_release(int fetch, struct kafka_probe *probe) {

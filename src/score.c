@@ -154,7 +154,8 @@ static enum status run_on_processes(const struct settings *settings, rank_work *
                     "--ranks N for ranks as threads of one",
                     text);
     }
-    return FAIL(USAGE, "this build has no MPI; use --ranks N for ranks as threads");
+    return FAIL(USAGE,
+                "--transport mpi: this build has no MPI; use --ranks N for ranks as threads");
 }
 
 static bool wants_mpi(const struct settings *settings) {

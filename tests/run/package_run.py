@@ -13,6 +13,8 @@ from harness import BUILD, HAVE_KAFKA, HAVE_MPI, SOURCE, longscan, main
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 PLUGIN = BUILD / "liblongscan_cuda.so"
 STAND_IN = BUILD / "libwrong_plugin.so"  # one that loads without CUDA
+# CPack wants the loader's cache made anew for every library, also for one that only we load.
+SUPPRESSED = "maintscript-calls-ldconfig"
 SHELLS = {"bash": "bash-completion/completions/longscan", "zsh": "zsh/site-functions/_longscan",
           "fish": "fish/vendor_completions.d/longscan.fish"}
 
@@ -195,7 +197,7 @@ class Debian(Install):
     def test_lintian(self):
         need("lintian")
         for package in self.packages.values():
-            done = subprocess.run(["lintian", "--allow-root", "--suppress-tags", "custom-library-search-path", package],
+            done = subprocess.run(["lintian", "--allow-root", "--suppress-tags", SUPPRESSED, package],
                                   capture_output=True, text=True, timeout=120)
             self.assertNotRegex(done.stdout, r"(?m)^[EW]: ", package)
 
