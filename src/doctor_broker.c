@@ -13,6 +13,8 @@ void doctor_broker(const struct settings *settings, struct findings *findings) {
     const struct kafka_settings kafka = kafka_options_client(settings);
     struct kafka_probe probe;
     if (settings->brokers == NULL) return;
+    LOG(INFO, "doctor: asking %s, for at most %" PRId64 " s", settings->brokers,
+        (settings->broker_timeout_ms + 999) / 1000);
     const enum status status = kafka_probe(&kafka, &probe);
     if (status != STATUS_OK) {
         finding_add(findings, VERDICT_BAD, "broker",

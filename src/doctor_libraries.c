@@ -45,7 +45,10 @@ void doctor_world(const struct score_place *place, struct findings *findings) {
     char text[160] = "";
     const int32_t ranks = place == NULL ? 1 : place->world->ranks;
     const bool differs = launch_promises(ranks, text, sizeof text);
-    if (place == NULL || differs) {
+    if (place == NULL && text[0] == '\0') {
+        finding_add(findings, VERDICT_BAD, "world", NULL, "no ranks; the error line says why")
+            ->exit_code = status_exit_code(STATUS_USAGE);
+    } else if (place == NULL || differs) {
         finding_add(findings, VERDICT_BAD, "world",
 #ifdef LONGSCAN_WITH_MPI
                     "start it with the mpirun of the MPI above, on all machines of the host file",

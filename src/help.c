@@ -34,7 +34,8 @@ void help_general(const struct verb *verbs, int count, FILE *out) {
     for (int i = 0; i < count; i++) {
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].summary);
     }
-    fputs("\nlongscan VERB --help shows a verb's options, longscan man VERB its manual page.\n\n"
+    fputs("\nlongscan VERB --help shows a verb's options, longscan man VERB its manual page.\n"
+          "longscan completion bash|zsh|fish prints what the shell completes with.\n\n"
           "Exit codes\n",
           out);
     fputs(exit_codes, out);

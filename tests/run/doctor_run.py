@@ -103,6 +103,8 @@ class Doctor(RunTest):
         done = longscan("doctor", expect=2, environment={"OMPI_COMM_WORLD_SIZE": "3"})
         self.assertEqual(findings(done)[0]["world"][0]["verdict"], "bad")
         self.assertIn("OMPI_COMM_WORLD_SIZE=3", findings(done)[0]["world"][0]["value"])
+        done = longscan("doctor", "--transport", "mpi", expect=2)
+        self.assertIn("no ranks", findings(done)[0]["world"][0]["value"])
         done = longscan("doctor", expect=2, environment={"LONGSCAN_WORLD": "3"})  # of a manifest, without a launcher
         self.assertEqual(findings(done)[0]["world"][0]["verdict"], "bad")
 
