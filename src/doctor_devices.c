@@ -9,17 +9,25 @@
 #define DRIVER_FILE  "/proc/driver/nvidia/version"
 #define DEVICES_SAID 16
 
-// The second line of the kernel's driver is the compiler; the first names the version.
+// The first word that is a number with points: what stands before differs between its two modules.
+void doctor_driver_version(const char *line, char *text, size_t bytes) {
+    snprintf(text, bytes, "of a version that it does not say");
+    for (const char *at = line; *at != '\0'; at += strcspn(at, " \t\n")) {
+        at += strspn(at, " \t\n");
+        const size_t word = strcspn(at, " \t\n"), number = strspn(at, "0123456789.");
+        if (word == 0 || number != word || memchr(at, '.', word) == NULL) continue;
+        snprintf(text, bytes, "%.*s", (int)word, at);
+        return;
+    }
+}
+
 static bool kernel_driver(char *text, size_t bytes) {
     char line[256] = "";
     FILE *file = fopen(DRIVER_FILE, "re");
     if (file == NULL) return false;
     const bool got = fgets(line, sizeof line, file) != NULL;
     fclose(file);
-    const char *at = strstr(line, "Module");
-    at = at == NULL ? line : at + strlen("Module");
-    at += strspn(at, " \t");
-    snprintf(text, bytes, "%.*s", (int)strcspn(at, " \t\n"), at);
+    doctor_driver_version(line, text, bytes);
     return got;
 }
 

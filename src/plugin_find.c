@@ -13,7 +13,9 @@ static const struct plugin_host host = {
 
 static void *load_from(const char *path, struct plugin_found *found) {
     found->why[0] = '\0'; // what another place lacked
-    snprintf(found->path, sizeof found->path, "%s", path);
+    if (realpath(path, found->path) == NULL) {
+        snprintf(found->path, sizeof found->path, "%s", path); // a name for the loader to look for
+    }
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) snprintf(found->why, sizeof found->why, "%s", dlerror());
     return library;

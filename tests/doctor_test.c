@@ -138,6 +138,24 @@ static void versions_are_compared(void **state) {
     }
 }
 
+static void the_driver_is_read(void **state) {
+    static const struct {
+        const char *line, *version;
+    } cases[] = {
+        {"NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12\n",            "535.183.01"                       },
+        {"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build\n",
+         "580.65.06"                                                                                                               },
+        {"NVRM version 2 of a 64-bit module\n",                                                 "of a version that it does not say"},
+        {"",                                                                                    "of a version that it does not say"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[64];
+        doctor_driver_version(cases[i].line, text, sizeof text);
+        assert_string_equal(text, cases[i].version);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_that_agree),
@@ -146,6 +164,7 @@ int main(void) {
         cmocka_unit_test(other_machines_are_heard),
         cmocka_unit_test(more_findings_than_there_is_room),
         cmocka_unit_test(versions_are_compared),
+        cmocka_unit_test(the_driver_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
