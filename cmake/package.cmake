@@ -2,26 +2,18 @@
 # longscan-cuda with the plug-in, which loads the driver, cuBLASLt and NCCL where they are and so
 # depends on none of them.
 include(GNUInstallDirs)
-set(LONGSCAN_VERBS score run publish read info bench verify doctor broker)
-set(shells bash zsh fish)
 set(pages ${CMAKE_BINARY_DIR}/pages)
-set(page_files ${pages}/longscan.1)
-foreach(verb ${LONGSCAN_VERBS})
-  list(APPEND page_files ${pages}/longscan-${verb}.1)
-endforeach()
-list(JOIN LONGSCAN_VERBS "," verbs_text)
-list(JOIN shells "," shells_text)
-
 install(TARGETS longscan COMPONENT program)
 if(CMAKE_CROSSCOMPILING AND NOT CMAKE_CROSSCOMPILING_EMULATOR)
   message(STATUS "longscan: no manual pages and completions, for the program does not run here")
 else()
-  add_custom_command(OUTPUT ${page_files}
+  add_custom_command(OUTPUT ${pages}/longscan.1
     COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:longscan> "-DEMULATOR=${CMAKE_CROSSCOMPILING_EMULATOR}"
-      -DFOLDER=${pages} -DVERBS=${verbs_text} -DSHELLS=${shells_text} -P ${PROJECT_SOURCE_DIR}/cmake/pages.cmake
+      -DFOLDER=${pages} -P ${PROJECT_SOURCE_DIR}/cmake/pages.cmake
     DEPENDS longscan ${PROJECT_SOURCE_DIR}/cmake/pages.cmake VERBATIM)
-  add_custom_target(pages ALL DEPENDS ${page_files})
-  install(FILES ${page_files} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
+  add_custom_target(pages ALL DEPENDS ${pages}/longscan.1)
+  install(DIRECTORY ${pages}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program
+    FILES_MATCHING PATTERN "*.1")
   install(FILES ${pages}/longscan.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
     RENAME longscan COMPONENT program)
   install(FILES ${pages}/longscan.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions

@@ -1,7 +1,6 @@
 # Makes the manual pages and the shells' completions by asking the program for them.
-# cmake -DPROGRAM=... -DEMULATOR=... -DFOLDER=... -DVERBS=a,b -DSHELLS=bash,zsh -P pages.cmake
-string(REPLACE "," ";" VERBS "${VERBS}")
-string(REPLACE "," ";" SHELLS "${SHELLS}")
+# cmake -DPROGRAM=... -DEMULATOR=... -DFOLDER=... -P pages.cmake
+file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
 
 function(say file)
@@ -11,10 +10,12 @@ function(say file)
   endif()
 endfunction()
 
-say(longscan.1 man)
-foreach(verb ${VERBS})
-  say(longscan-${verb}.1 man ${verb})
-endforeach()
-foreach(shell ${SHELLS})
+foreach(shell bash zsh fish)
   say(longscan.${shell} completion ${shell})
+endforeach()
+say(longscan.1 man)
+file(STRINGS ${FOLDER}/longscan.1 lines REGEX "^\\.BR longscan.*-[a-z]+ ") # it names all verbs
+foreach(line ${lines})
+  string(REGEX REPLACE ".*-([a-z]+) .*" "\\1" verb "${line}")
+  say(longscan-${verb}.1 man ${verb})
 endforeach()
