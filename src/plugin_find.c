@@ -1,3 +1,5 @@
+#define _XOPEN_SOURCE 700 // realpath; before any header of the system
+
 #include "src/plugin_find.h"
 
 #include "ops/base/check.h"
