@@ -61,7 +61,8 @@ static enum status name_all(const struct file_sink_settings *settings, struct ou
     if (names->path == NULL) return FAIL(NO_MEMORY, "the names of outputs");
     if (names->count > 1 && !folder) {
         struct stat about;
-        if (is_results(path) || stat(path, &about) == 0) {
+        // another rank may have made the folder since
+        if (is_results(path) || (stat(path, &about) == 0 && !S_ISDIR(about.st_mode))) {
             return FAIL(USAGE, "%lld inputs give as many outputs, and %s is no folder for them",
                         (long long)names->count, path);
         }
