@@ -1,4 +1,4 @@
-# What this machine has: sets LONGSCAN_HAVE_MPI, _KAFKA, _CUDA and the targets they link.
+# What this machine has: sets LONGSCAN_HAVE_BPE, _MPI, _KAFKA, _CUDA and the targets they link.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
@@ -10,6 +10,18 @@ foreach(part zlib libzstd) # packed inputs and outputs
     message(FATAL_ERROR "${part} was not found: install ${package}-dev (scripts/install-packages)")
   endif()
 endforeach()
+
+set(LONGSCAN_HAVE_BPE OFF)
+if(NOT LONGSCAN_BPE STREQUAL "OFF")
+  pkg_check_modules(PCRE2 IMPORTED_TARGET libpcre2-8>=10.30)
+  pkg_check_modules(UTF8PROC IMPORTED_TARGET libutf8proc>=2.2)
+  if(PCRE2_FOUND AND UTF8PROC_FOUND)
+    set(LONGSCAN_HAVE_BPE ON)
+  elseif(LONGSCAN_BPE STREQUAL "ON")
+    message(FATAL_ERROR "LONGSCAN_BPE=ON, but PCRE2 or utf8proc is missing: install libpcre2-dev "
+                        "libutf8proc-dev")
+  endif()
+endif()
 
 set(LONGSCAN_HAVE_MPI OFF)
 if(NOT LONGSCAN_MPI STREQUAL "OFF")
@@ -53,4 +65,4 @@ if(NOT LONGSCAN_CUDA STREQUAL "OFF")
   endif()
 endif()
 
-message(STATUS "longscan: MPI ${LONGSCAN_HAVE_MPI}, Kafka ${LONGSCAN_HAVE_KAFKA}, CUDA ${LONGSCAN_HAVE_CUDA}")
+message(STATUS "longscan: BPE ${LONGSCAN_HAVE_BPE}, MPI ${LONGSCAN_HAVE_MPI}, Kafka ${LONGSCAN_HAVE_KAFKA}, CUDA ${LONGSCAN_HAVE_CUDA}")

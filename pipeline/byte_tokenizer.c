@@ -6,15 +6,32 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static enum status byte_encode(struct tokenizer *tokenizer, const char *text, size_t bytes, int end,
-                               int32_t *token, int64_t *tokens) {
+struct byte_tokenizer {
+    struct tokenizer base;
+    char byte[256];
+};
+
+static void byte_begin(struct tokenizer *tokenizer) {
+    (void)tokenizer; // a byte needs none of its neighbours
+}
+
+static enum status byte_encode(struct tokenizer *tokenizer, struct tokenizer_turn *turn) {
+    const size_t room = (size_t)turn->room;
+    const size_t bytes = turn->bytes < room ? turn->bytes : room;
     (void)tokenizer;
-    (void)end; // a byte needs none of its neighbours
     for (size_t i = 0; i < bytes; i++) {
-        token[i] = (unsigned char)text[i];
+        turn->token[i] = (unsigned char)turn->text[i];
     }
-    *tokens = (int64_t)bytes;
+    turn->used = bytes;
+    turn->tokens = (int64_t)bytes;
+    turn->done = turn->ends && bytes == turn->bytes;
     return STATUS_OK;
+}
+
+static const char *byte_bytes_of(struct tokenizer *base, int32_t token, size_t *bytes) {
+    const struct byte_tokenizer *tokenizer = (const struct byte_tokenizer *)base;
+    *bytes = 1;
+    return token < 0 || token > 255 ? NULL : &tokenizer->byte[token];
 }
 
 static void byte_close(struct tokenizer *tokenizer) {
@@ -22,15 +39,20 @@ static void byte_close(struct tokenizer *tokenizer) {
 }
 
 enum status byte_tokenizer_open(struct tokenizer **opened) {
-    struct tokenizer *tokenizer = malloc(sizeof *tokenizer);
+    struct byte_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (tokenizer == NULL) return FAIL(NO_MEMORY, "the byte tokenizer");
-    *tokenizer = (struct tokenizer){
+    tokenizer->base = (struct tokenizer){
         .name = "byte",
         .hash = XXH3_64bits("byte", 4),
         .vocab_size = 256,
+        .begin = byte_begin,
         .encode = byte_encode,
+        .bytes_of = byte_bytes_of,
         .close = byte_close,
     };
-    *opened = tokenizer;
+    for (int i = 0; i < 256; i++) {
+        tokenizer->byte[i] = (char)(unsigned char)i;
+    }
+    *opened = &tokenizer->base;
     return STATUS_OK;
 }

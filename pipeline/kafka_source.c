@@ -28,6 +28,7 @@ struct kafka_source {
     // The whole document that is being cut up.
     bool begun;
     struct jsonl_document document;
+    int32_t *token; // [PIECE_TOKENS] of its next record
     int32_t partition;
     int64_t offset, time_ms, first;
     size_t text_at;
@@ -117,56 +118,78 @@ static enum status begin_document(struct kafka_source *source, const struct kafk
     source->first = 0;
     source->text_at = 0;
     source->begun = true;
+    if (source->tokenizer != NULL && document.text != NULL) {
+        source->tokenizer->begin(source->tokenizer);
+    }
     return STATUS_OK;
 }
 
+struct fill { // of a record
+    int64_t tokens, text_bytes;
+    bool last;
+};
+
 // The next tokens of the document's text, or the tokens that stood in its line.
-static enum status fill(struct kafka_source *source, struct record *record, bool *last) {
+static enum status fill(struct kafka_source *source, struct fill *fill) {
     struct jsonl_document *document = &source->document;
-    int32_t *token = record_tokens(record);
     if (document->text == NULL) {
-        record->tokens = jsonl_tokens_next(&document->tokens, token, PIECE_TOKENS);
-        *last = document->tokens.left == 0;
+        fill->tokens = jsonl_tokens_next(&document->tokens, source->token, PIECE_TOKENS);
+        fill->text_bytes = -1;
+        fill->last = document->tokens.left == 0;
         return STATUS_OK;
     }
     if (source->tokenizer == NULL) {
         return FAIL(USAGE, "the topic holds text, and there is no tokenizer for it: give "
                            "--tokenizer");
     }
-    const size_t left = document->text_bytes - source->text_at;
-    const size_t bytes = left < PIECE_TOKENS ? left : PIECE_TOKENS; // at most a token a byte
-    TRY(source->tokenizer->encode(source->tokenizer, document->text + source->text_at, bytes,
-                                  bytes == left, token, &record->tokens));
-    record->text_bytes = (int64_t)bytes;
-    source->text_at += bytes;
-    *last = bytes == left;
+    struct tokenizer_turn turn = {.text = document->text + source->text_at,
+                                  .bytes = document->text_bytes - source->text_at,
+                                  .ends = true,
+                                  .token = source->token,
+                                  .room = PIECE_TOKENS};
+    TRY(source->tokenizer->encode(source->tokenizer, &turn));
+    source->text_at += turn.used;
+    *fill = (struct fill){turn.tokens, (int64_t)turn.used, turn.done};
     return STATUS_OK;
 }
 
-static enum status next_piece(struct kafka_source *source, struct record **made) {
-    const struct jsonl_document *document = &source->document;
-    struct record *record = NULL;
-    bool last = false;
-    // A token takes a byte of text at least. Short documents must not take a long one's memory.
-    const int64_t left = document->text == NULL ? document->tokens.left
-                                                : (int64_t)(document->text_bytes - source->text_at);
-    const int64_t room = left < PIECE_TOKENS ? left : PIECE_TOKENS;
-    TRY(record_make(RECORD_TOKENS, document->id, document->id_bytes, document->attributes,
-                    document->attributes_bytes, room, &record));
-    const enum status status = fill(source, record, &last);
-    if (status != STATUS_OK) {
-        record_free(record);
-        return status;
-    }
+static void set_document(const struct kafka_source *source, struct record *record) {
     record->partition = source->partition;
     record->offset = source->offset;
     record->time_ms = source->time_ms;
     record->serial = (uint64_t)source->offset + 1;
     record->first = source->first;
-    record->last = last;
-    source->first += record->tokens;
-    source->begun = !last;
-    *made = record;
+}
+
+// The text cannot be tokenised, so nothing of the document is used.
+static enum status refuse_text(struct kafka_source *source, struct record **made) {
+    const struct jsonl_document *document = &source->document;
+    TRY(record_make_fault(document->id, document->id_bytes, source->tokenizer->wrong, made));
+    set_document(source, *made);
+    source->begun = false;
+    if (!source->keep_messages || source->form != KAFKA_FORM_TEXT) return STATUS_OK;
+    const enum status status = record_keep(*made, document->text, document->text_bytes);
+    if (status != STATUS_OK) {
+        record_free(*made);
+        *made = NULL;
+    }
+    return status;
+}
+
+static enum status next_piece(struct kafka_source *source, struct record **made) {
+    const struct jsonl_document *document = &source->document;
+    struct fill filled = {0};
+    const enum status status = fill(source, &filled);
+    if (status == STATUS_BAD_INPUT) return refuse_text(source, made);
+    if (status != STATUS_OK) return status;
+    TRY(record_make(RECORD_TOKENS, document->id, document->id_bytes, document->attributes,
+                    document->attributes_bytes, filled.tokens, made));
+    memcpy(record_tokens(*made), source->token, (size_t)filled.tokens * sizeof *source->token);
+    set_document(source, *made);
+    (*made)->text_bytes = filled.text_bytes;
+    (*made)->last = filled.last;
+    source->first += filled.tokens;
+    source->begun = !filled.last;
     return STATUS_OK;
 }
 
@@ -239,6 +262,7 @@ static enum status source_close(struct source *base) {
     const enum status status = kafka_consumer_commit_wait(source->consumer);
     kafka_consumer_close(source->consumer);
     free(source->value);
+    free(source->token);
     free(source);
     return status;
 }
@@ -272,8 +296,14 @@ enum status kafka_source_open(const struct kafka_source_settings *settings,
     source->tokenizer = settings->tokenizer;
     jsonl_open(&source->jsonl, settings->id_field != NULL ? settings->id_field : "id",
                settings->text_field != NULL ? settings->text_field : "text");
+    source->token = malloc(PIECE_TOKENS * sizeof *source->token);
+    if (source->token == NULL) {
+        free(source);
+        return FAIL(NO_MEMORY, "kafka source");
+    }
     const enum status status = kafka_consumer_open(&settings->consumer, &source->consumer);
     if (status != STATUS_OK) {
+        free(source->token);
         free(source);
         return status;
     }

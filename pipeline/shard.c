@@ -106,22 +106,27 @@ void shard_begin_document(struct shard *shard, const struct jsonl_document *docu
     shard->tokens = 0;
     shard->text_bytes = 0;
     shard->text_at = 0;
+    struct tokenizer *tokenizer = shard->settings->tokenizer;
+    if (tokenizer != NULL && document->text != NULL) tokenizer->begin(tokenizer);
 }
 
 enum status shard_encode(struct shard *shard, const char *text, size_t bytes, bool ends,
-                         size_t *used) {
+                         size_t *used, bool *done) {
     struct tokenizer *tokenizer = shard->settings->tokenizer;
-    size_t room = (size_t)(shard->settings->record_tokens - shard->tokens);
-    int64_t tokens = 0;
+    struct tokenizer_turn turn = {.text = text,
+                                  .bytes = bytes,
+                                  .ends = ends,
+                                  .token = shard->token + shard->tokens,
+                                  .room = shard->settings->record_tokens - shard->tokens};
     if (tokenizer == NULL) {
         return FAIL(USAGE, "%s holds text, and there is no tokenizer for it: give --tokenizer",
                     shard->reader.path);
     }
-    *used = bytes < room ? bytes : room;
-    TRY(tokenizer->encode(tokenizer, text, *used, ends && *used == bytes,
-                          shard->token + shard->tokens, &tokens));
-    shard->tokens += tokens;
-    shard->text_bytes += (int64_t)*used;
+    TRY(tokenizer->encode(tokenizer, &turn));
+    *used = turn.used;
+    *done = turn.done;
+    shard->tokens += turn.tokens;
+    shard->text_bytes += (int64_t)turn.used;
     return STATUS_OK;
 }
 
@@ -133,15 +138,20 @@ static enum status text_next(struct shard *shard, int64_t deadline_ms, struct re
             shard, &(struct jsonl_document){.id = name, .id_bytes = strlen(name), .text = name});
     }
     for (;;) {
-        // One byte more than can be used, to see whether the text ends here.
+        // One byte more than a tokenizer of bytes can use, to see whether the text ends here.
         size_t room = (size_t)(shard->settings->record_tokens - shard->tokens), used = 0;
+        bool done = false;
         TRY(byte_reader_fill(reader, room + 1, deadline_ms));
         size_t have = reader->end - reader->begin;
-        TRY(shard_encode(shard, reader->data + reader->begin, have, reader->ended, &used));
+        const enum status status =
+            shard_encode(shard, reader->data + reader->begin, have, reader->ended, &used, &done);
+        if (status == STATUS_BAD_INPUT) {
+            return shard_make_fault(shard, shard->settings->tokenizer->wrong, record);
+        }
+        if (status != STATUS_OK) return status;
         reader->begin += used;
-        bool last = reader->ended && used == have;
-        if (last || shard->tokens == shard->settings->record_tokens) {
-            return shard_make_record(shard, last, record);
+        if (done || shard->tokens == shard->settings->record_tokens) {
+            return shard_make_record(shard, done, record);
         }
     }
 }

@@ -151,10 +151,15 @@ enum status shard_jsonl_next(struct shard *shard, int64_t deadline_ms, struct re
         shard->tokens = jsonl_tokens_next(&document->tokens, shard->token, most);
         return shard_make_record(shard, document->tokens.left == 0, record);
     }
-    do {
-        size_t left = document->text_bytes - shard->text_at, used = 0;
-        TRY(shard_encode(shard, document->text + shard->text_at, left, true, &used));
-        shard->text_at += used;
-    } while (shard->text_at < document->text_bytes && shard->tokens < most);
-    return shard_make_record(shard, shard->text_at == document->text_bytes, record);
+    bool done = false;
+    const size_t left = document->text_bytes - shard->text_at;
+    size_t used = 0;
+    const enum status status =
+        shard_encode(shard, document->text + shard->text_at, left, true, &used, &done);
+    if (status == STATUS_BAD_INPUT) {
+        return shard_make_fault(shard, shard->settings->tokenizer->wrong, record);
+    }
+    if (status != STATUS_OK) return status;
+    shard->text_at += used;
+    return shard_make_record(shard, done, record);
 }

@@ -6,6 +6,7 @@
 #include "src/kafka_options.h"
 #include "src/launch.h"
 #include "src/table_sink.h"
+#include "src/tokenizer_choice.h"
 
 #ifdef LONGSCAN_WITH_KAFKA
 #    include "pipeline/kafka_sink.h"
@@ -156,40 +157,60 @@ enum status endpoints_verify(const struct endpoints *endpoints, const struct res
     return file_sink_verify(&sink, endpoints->complete);
 }
 
-static bool has_text(const struct endpoints *endpoints, bool *certain) {
-    *certain = false;
-    if (endpoints->topic_in) {
-        *certain = strcmp(endpoints->settings->input_format, "text") == 0;
-        return *certain;
-    }
+// What the input holds, as far as its formats say.
+enum holding { HOLDS_TOKENS, HOLDS_EITHER, HOLDS_TEXT };
+
+static enum holding holding_of(const struct endpoints *endpoints) {
+    enum holding holding = HOLDS_TOKENS;
     enum file_format asked = FILE_AUTO;
-    if (file_format_parse(endpoints->settings->format, &asked) != STATUS_OK) return false;
-    for (int64_t i = 0; i < endpoints->inputs.count && !*certain; i++) {
-        *certain = file_format_of(&endpoints->inputs.input[i], asked) == FILE_TEXT;
+    if (endpoints->topic_in) {
+        const char *format = endpoints->settings->input_format;
+        return strcmp(format, "text") == 0     ? HOLDS_TEXT
+               : strcmp(format, "tokens") == 0 ? HOLDS_TOKENS
+                                               : HOLDS_EITHER;
     }
-    return *certain;
+    if (file_format_parse(endpoints->settings->format, &asked) != STATUS_OK) return HOLDS_EITHER;
+    for (int64_t i = 0; i < endpoints->inputs.count; i++) {
+        const enum file_format format = file_format_of(&endpoints->inputs.input[i], asked);
+        if (format == FILE_TEXT) return HOLDS_TEXT;
+        if (format == FILE_JSONL) holding = HOLDS_EITHER;
+    }
+    return holding;
+}
+
+// That of the model's folder, which nobody has asked for: token ids can do without it.
+static enum status open_models_own(struct endpoints *endpoints, enum holding holding) {
+    const struct settings *settings = endpoints->settings;
+    if (holding == HOLDS_TOKENS) return STATUS_OK;
+    const enum status status = tokenizer_named(settings, settings->model, &endpoints->tokenizer);
+    if (status == STATUS_OK || status == STATUS_NO_MEMORY || holding == HOLDS_TEXT) return status;
+    LOG(WARN, "%s/tokenizer.json cannot be used: only token ids are taken", settings->model);
+    return STATUS_OK;
 }
 
 enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t vocab_size) {
-    const char *name = endpoints->settings->tokenizer;
-    bool text = false;
-    if (name == NULL && vocab_size == 256) name = "byte";
-    if (name == NULL) {
-        if (!has_text(endpoints, &text)) return STATUS_OK;
-        return FAIL(
-            MISMATCH,
-            "the input is text, and this version has no tokenizer for a vocabulary of %d "
-            "(only byte, for models of bytes); give token ids: JSONL \"tokens\", .u16, .u32",
-            vocab_size);
+    const struct settings *settings = endpoints->settings;
+    const enum holding holding = holding_of(endpoints);
+    const char *name = settings->tokenizer;
+    if (name == NULL && tokenizer_in_folder(settings->model)) {
+        name = settings->model;
+        TRY(open_models_own(endpoints, holding));
+    } else if (name != NULL) {
+        TRY(tokenizer_named(settings, name, &endpoints->tokenizer));
+    } else if (vocab_size == 256) {
+        name = "byte";
+        TRY(byte_tokenizer_open(&endpoints->tokenizer));
+    } else if (holding == HOLDS_TEXT) {
+        return FAIL(MISMATCH,
+                    "the input is text, and %s has no tokenizer.json; give --tokenizer, or token "
+                    "ids: JSONL \"tokens\", .u16, .u32",
+                    settings->model);
     }
-    if (strcmp(name, "byte") != 0) {
-        return FAIL(USAGE, "--tokenizer %s is not known; this version has: byte", name);
-    }
-    if (vocab_size > 1024) {
+    if (endpoints->tokenizer == NULL) return STATUS_OK;
+    if (strcmp(endpoints->tokenizer->name, "byte") == 0 && vocab_size > 1024) {
         LOG(WARN, "--tokenizer byte: a token a byte, for a model of %d tokens; is it one of bytes?",
             vocab_size);
     }
-    TRY(byte_tokenizer_open(&endpoints->tokenizer));
     if (endpoints->tokenizer->vocab_size > vocab_size) {
         return FAIL(MISMATCH, "tokenizer %s has %d ids, the model only %d", name,
                     endpoints->tokenizer->vocab_size, vocab_size);

@@ -27,8 +27,8 @@ enum status endpoints_check(const struct settings *settings, struct endpoints *e
 enum status endpoints_check_groups(const struct endpoints *endpoints, int32_t groups);
 // Do the outputs that --resume found fit to this run's? Errors: MISMATCH, NO_MEMORY.
 enum status endpoints_verify(const struct endpoints *endpoints, const struct result_ids *ids);
-// The tokenizer for a model of this vocabulary: --tokenizer, or byte for 256. No tokenizer is fine
-// as long as the input is tokens. Errors: USAGE, MISMATCH.
+// The tokenizer for a model of this vocabulary: --tokenizer, or the one in the model's folder, or
+// byte for 256. No tokenizer is fine as long as the input is tokens. Errors: USAGE, MISMATCH.
 enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t vocab_size);
 // On the leader of group `group` of `groups`. Errors: theirs.
 enum status endpoints_open(struct endpoints *endpoints, int32_t group, int32_t groups,

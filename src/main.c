@@ -20,15 +20,16 @@ static const char doctor_codes[] =
     "--broker-timeout; 142 if a rank is lost.\n";
 
 static const struct verb verbs[] = {
-    {"score",   "score documents from files or a topic",                  NULL,         verb_score  },
-    {"run",     "start a verb on several ranks through mpirun",           NULL,         verb_run    },
-    {"publish", "write documents into a topic of token records",          NULL,         verb_publish},
-    {"read",    "print a topic's results, dead letters or token records", NULL,         verb_read   },
-    {"info",    "what a model is: sizes, state, work, what it can hold",  NULL,         verb_info   },
-    {"bench",   "measure a model's speed against the machine's limits",   NULL,         verb_bench  },
-    {"verify",  "check a model on this machine against exact arithmetic", NULL,         verb_verify },
-    {"doctor",  "what is found on this machine, and what is amiss",       doctor_codes, verb_doctor },
-    {"broker",  "serve an in-memory Kafka broker for trying things out",  NULL,         verb_broker },
+    {"score",    "score documents from files or a topic",                  NULL,         verb_score   },
+    {"run",      "start a verb on several ranks through mpirun",           NULL,         verb_run     },
+    {"publish",  "write documents into a topic of token records",          NULL,         verb_publish },
+    {"read",     "print a topic's results, dead letters or token records", NULL,         verb_read    },
+    {"info",     "what a model is: sizes, state, work, what it can hold",  NULL,         verb_info    },
+    {"bench",    "measure a model's speed against the machine's limits",   NULL,         verb_bench   },
+    {"verify",   "check a model on this machine against exact arithmetic", NULL,         verb_verify  },
+    {"doctor",   "what is found on this machine, and what is amiss",       doctor_codes, verb_doctor  },
+    {"tokenize", "turn text into a model's token ids, or back",            NULL,         verb_tokenize},
+    {"broker",   "serve an in-memory Kafka broker for trying things out",  NULL,         verb_broker  },
 };
 #define VERBS ((int)(sizeof verbs / sizeof verbs[0]))
 

@@ -7,12 +7,13 @@
 // clang-format off
 #define ALL                                                                            \
     (VERB_SCORE | VERB_RUN | VERB_PUBLISH | VERB_READ | VERB_BROKER | VERB_BENCH | VERB_VERIFY |  \
-     VERB_INFO | VERB_DOCTOR)
+     VERB_INFO | VERB_DOCTOR | VERB_TOKENIZE)
 #define MODEL (VERB_SCORE | VERB_BENCH | VERB_VERIFY) // verbs that run one
 #define SHAPE (VERB_BENCH | VERB_VERIFY | VERB_INFO)  // verbs that may do with a shape
 #define MEASURE (SHAPE | VERB_DOCTOR)
 #define KAFKA (VERB_SCORE | VERB_PUBLISH | VERB_READ)
 #define BROKERS (KAFKA | VERB_DOCTOR)
+#define DOCUMENTS (VERB_SCORE | VERB_PUBLISH | VERB_TOKENIZE) // verbs that read them from files
 #define AT(member) .offset = offsetof(struct settings, member)
 #define RANGE(from, to) .least = (from), .most = (to)
 #define FOR(bits) .verbs = (bits)
@@ -23,14 +24,14 @@
 #define TERA (INT64_C(1) << 40)
 
 static const struct option rows[] = {
-    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(MODEL | VERB_INFO), NEEDED(VERB_SCORE), AT(model),
+    {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(MODEL | VERB_INFO | VERB_TOKENIZE), NEEDED(VERB_SCORE), AT(model),
      .value = "DIR", .help = "folder of the model: config.json and its weights"},
-    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH | VERB_VERIFY),
-     NEEDED(VERB_SCORE | VERB_PUBLISH), AT(input), .value = "SRC",
+    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS | VERB_VERIFY),
+     NEEDED(DOCUMENTS), AT(input), .value = "SRC",
      .help = "a file, folder, glob, @list or -",
      .score_help = "a file, folder, glob, @list, - or kafka:TOPIC",
      .verify_help = "a text, or token ids in NAME.u16 or NAME.u32; else one of its own"},
-    {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE), AT(output),
+    {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE | VERB_TOKENIZE), AT(output),
      .fallback = "-", .value = "DST", .help = "a file or -",
      .score_help = "a file, a folder, - or kafka:TOPIC"},
     {"dead-letters", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(dead_letters),
@@ -42,22 +43,27 @@ static const struct option rows[] = {
     {"print", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE), AT(print),
      .fallback = "auto", .choices = "auto|json|table",
      .help = "what standard output gets; auto: a table on a terminal"},
-    {"format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(format),
+    {"format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(DOCUMENTS), AT(format),
      .fallback = "auto", .choices = "auto|jsonl|text|u16|u32",
      .help = "of input files; auto: by their names"},
     {"input-format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE), AT(input_format),
      .fallback = "tokens", .choices = "tokens|jsonl|text", .help = "of an input topic's messages"},
-    {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(tokenizer),
-     .value = "NAME", .help = "byte: a token a byte; default: only token ids are taken",
-     .score_help = "byte: a token a byte; default: what the model says"},
-    {"id-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(id_field),
+    {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS), AT(tokenizer),
+     .value = "NAME", .help = "byte, or the path of a tokenizer.json; default: only token ids are taken",
+     .score_help = "byte, or the path of a tokenizer.json; default: the model's"},
+    {"errors", 0, OPTION_CHOICE, GROUP_INPUT, FOR(DOCUMENTS), AT(errors), .fallback = "strict",
+     .choices = "strict|replace",
+     .help = "text that is not UTF-8: a bad document, or U+FFFD; bytes are all text to byte"},
+    {"decode", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_TOKENIZE), AT(decode),
+     .help = "token ids in, text out"},
+    {"id-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS), AT(id_field),
      .fallback = "id", .value = "NAME", .help = "JSON field with a document's id"},
-    {"text-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(text_field),
+    {"text-field", 0, OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS), AT(text_field),
      .fallback = "text", .value = "NAME", .help = "JSON field with a document's text"},
-    {"max-line", 0, OPTION_SIZE, GROUP_INPUT, FOR(VERB_SCORE | VERB_PUBLISH), AT(max_line),
+    {"max-line", 0, OPTION_SIZE, GROUP_INPUT, FOR(DOCUMENTS), AT(max_line),
      RANGE(1024, INT64_C(1) << 34), .fallback = "64m", .value = "BYTES",
      .help = "longest line of JSON that is taken"},
-    {"limit", 0, OPTION_INTEGER, GROUP_INPUT, FOR(KAFKA), AT(limit), RANGE(0, INT64_MAX),
+    {"limit", 0, OPTION_INTEGER, GROUP_INPUT, FOR(KAFKA | VERB_TOKENIZE), AT(limit), RANGE(0, INT64_MAX),
      .fallback = "0", .value = "N", .help = "stop after N documents of files, or messages; 0: all"},
     {"resume", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(resume),
      .help = "skip inputs whose output is there, unless it is older or --limit cut it"},
@@ -140,7 +146,7 @@ static const struct option rows[] = {
     {"delivery", 0, OPTION_CHOICE, GROUP_STREAM, FOR(VERB_SCORE), AT(delivery),
      .fallback = "at-least-once", .choices = "at-least-once",
      .help = "what a restart may do to results"},
-    {"max-bad", 0, OPTION_FRACTION, GROUP_STREAM, FOR(VERB_SCORE | VERB_PUBLISH), AT(max_bad),
+    {"max-bad", 0, OPTION_FRACTION, GROUP_STREAM, FOR(DOCUMENTS), AT(max_bad),
      .fallback = "1%", .value = "SHARE", .help = "bad documents that are put up with, of all"},
     {"strict", 0, OPTION_FLAG, GROUP_STREAM, FOR(VERB_SCORE), AT(strict),
      .help = "exit with 5 if any document was bad"},
@@ -223,15 +229,16 @@ static const struct {
     const char *name;
     unsigned bit;
 } verb_bits[] = {
-    {"score",   VERB_SCORE  },
-    {"run",     VERB_RUN    },
-    {"publish", VERB_PUBLISH},
-    {"read",    VERB_READ   },
-    {"broker",  VERB_BROKER },
-    {"bench",   VERB_BENCH  },
-    {"verify",  VERB_VERIFY },
-    {"info",    VERB_INFO   },
-    {"doctor",  VERB_DOCTOR },
+    {"score",    VERB_SCORE   },
+    {"run",      VERB_RUN     },
+    {"publish",  VERB_PUBLISH },
+    {"read",     VERB_READ    },
+    {"broker",   VERB_BROKER  },
+    {"bench",    VERB_BENCH   },
+    {"verify",   VERB_VERIFY  },
+    {"info",     VERB_INFO    },
+    {"doctor",   VERB_DOCTOR  },
+    {"tokenize", VERB_TOKENIZE},
 };
 #define VERB_BITS (sizeof verb_bits / sizeof verb_bits[0])
 

@@ -16,6 +16,7 @@ enum verb_bit {
     VERB_BROKER = 1u << 4,
     VERB_BENCH = 1u << 5,
     VERB_VERIFY = 1u << 6,
+    VERB_TOKENIZE = 1u << 7,
     VERB_INFO = 1u << 8,
     VERB_DOCTOR = 1u << 9,
 };

@@ -8,6 +8,7 @@
 #    include "pipeline/codec.h"
 #    include "pipeline/file_source.h"
 #    include "pipeline/kafka_producer.h"
+#    include "src/tokenizer_choice.h"
 
 #    include <inttypes.h>
 #    include <string.h>
@@ -28,10 +29,7 @@ struct publish {
 static enum status choose_tokenizer(struct publish *publish) {
     const char *name = publish->settings->tokenizer;
     if (name == NULL) return STATUS_OK;
-    if (strcmp(name, "byte") != 0) {
-        return FAIL(USAGE, "--tokenizer %s is not known; this version has: byte", name);
-    }
-    return byte_tokenizer_open(&publish->tokenizer);
+    return tokenizer_named(publish->settings, name, &publish->tokenizer);
 }
 
 static enum status open_all(struct publish *publish) {

@@ -21,7 +21,9 @@ struct settings {
     const char *print;                 // --print auto|json|table: results on standard output
     const char *format;                // --format auto|jsonl|text|u16|u32: of input files
     const char *input_format;          // --input-format tokens|jsonl|text: of a topic's messages
-    const char *tokenizer;             // --tokenizer byte; NULL: what the model's vocabulary says
+    const char *tokenizer;             // --tokenizer byte or PATH; NULL: what the model says
+    const char *errors;                // --errors strict|replace: of text that is not UTF-8
+    bool decode;                       // --decode: from tokens to text
     const char *id_field, *text_field; // --id-field id, --text-field text
     int64_t max_line;                  // --max-line 64m, bytes
     bool resume;                       // --resume: skip inputs whose output is complete
@@ -107,6 +109,7 @@ enum status verb_bench(const struct settings *settings, int *exit_code);
 enum status verb_verify(const struct settings *settings, int *exit_code);
 enum status verb_info(const struct settings *settings, int *exit_code);
 enum status verb_doctor(const struct settings *settings, int *exit_code);
+enum status verb_tokenize(const struct settings *settings, int *exit_code);
 
 // Set by SIGTERM, SIGINT and SIGUSR1: finish what is begun, commit, leave with 143.
 bool stop_requested(void);
