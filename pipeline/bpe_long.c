@@ -3,7 +3,7 @@
 #include "ops/base/check.h"
 
 #define LOOK_FIRST ((size_t)4096)
-#define NEIGHBOURS ((size_t)1 << 14)
+#define NEIGHBOURS ((size_t)1 << 17)
 
 void long_init(const struct vocab *vocab, struct words *words, struct long_piece *piece) {
     *piece = (struct long_piece){.vocab = vocab, .words = words};
@@ -75,11 +75,9 @@ static bool merge_keeps(struct long_piece *piece, int32_t left, int32_t right) {
 static bool keep_beside(struct long_piece *piece, int32_t left, int32_t right) {
     const uint64_t pair = ((uint64_t)(left + 2) << 32) | (uint32_t)right; // never 0
     const size_t place = (size_t)((pair * UINT64_C(0x9E3779B97F4A7C15)) >> 40) & (NEIGHBOURS - 1);
-    struct neighbours *known = &piece->neighbours[place];
-    if (known->pair != pair) {
-        *known = (struct neighbours){.pair = pair, .keep = merge_keeps(piece, left, right)};
-    }
-    return known->keep;
+    uint64_t *known = &piece->neighbours[place];
+    if (*known >> 1 != pair) *known = pair << 1 | merge_keeps(piece, left, right);
+    return (*known & 1) != 0;
 }
 
 // The last token of the beginning that ends at `end`, longest tried first.

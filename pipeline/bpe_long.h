@@ -14,17 +14,12 @@
 // Bytes whose tokens may be open at once. Ordinary text settles within a hundred.
 #define LONG_OPEN_MOST ((size_t)1 << 20)
 
-struct neighbours { // what is known of two tokens side by side
-    uint64_t pair;  // left + 1 << 32 | right
-    bool keep;
-};
-
 struct long_piece {
     const struct vocab *vocab; // borrowed
     struct words *words;       // borrowed, to work in
     struct trie ends;          // tokens by their bytes, the last first; made when first needed
     size_t token_bytes;        // of the longest token
-    struct neighbours *neighbours;
+    uint64_t *neighbours;      // [NEIGHBOURS] pairs that have been tried, and what came out
 
     char *text;     // [open_room] since the last settled point
     int32_t *token; // [open_room + 1] the last of the beginning that ends here; [0]: settled, or -1

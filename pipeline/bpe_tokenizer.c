@@ -68,7 +68,7 @@ static size_t find_added(const struct trie *added, const char *text, size_t byte
             if (node == TRIE_NONE) break;
         }
         if (node != TRIE_NONE && !last) { // a longer one may come
-            match->token = -1;
+            *match = (struct added_match){.token = -1};
             return start;
         }
         if (match->token >= 0) return start;
