@@ -145,8 +145,9 @@ static enum status text_next(struct shard *shard, int64_t deadline_ms, struct re
         size_t have = reader->end - reader->begin;
         const enum status status =
             shard_encode(shard, reader->data + reader->begin, have, reader->ended, &used, &done);
-        if (status == STATUS_BAD_INPUT) {
-            return shard_make_fault(shard, shard->settings->tokenizer->wrong, record);
+        if (status == STATUS_BAD_INPUT) { // the file is the document: it is as if damaged
+            snprintf(reader->wrong, sizeof reader->wrong, "%s", shard->settings->tokenizer->wrong);
+            return STATUS_IO;
         }
         if (status != STATUS_OK) return status;
         reader->begin += used;
