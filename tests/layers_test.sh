@@ -42,6 +42,7 @@ bad=$(
     home '(protobuf-c|proto/)' 'pipeline/codec'
     home '(cuda_|cuda\.h|cublas|cub/|nccl|nvml)' 'cuda/'
     home '(zlib|zstd)' 'pipeline/packing'
+    home '(pcre2|utf8proc)' 'pipeline/bpe_'
     home 'xxh' '(ops/(base|model)|pipeline)/'
 )
 status=0
