@@ -3,6 +3,8 @@
 #include "ops/base/check.h"
 
 #define LOOK_FIRST ((size_t)4096)
+// so that the next token begins behind the last settled point
+_Static_assert(LOOK_FIRST >= VOCAB_TOKEN_BYTES, "meeting");
 #define NEIGHBOURS ((size_t)1 << 17)
 
 void long_init(const struct vocab *vocab, struct words *words, struct long_piece *piece) {
@@ -122,7 +124,6 @@ static enum status settle(struct long_piece *piece, size_t end, struct token_que
 static size_t meeting(struct long_piece *piece) {
     const size_t heads = piece->token_bytes;
     size_t ways = heads, at = piece->open;
-    if (piece->open < heads) return 0; // the next may begin where all began
     memset(piece->met, 0, (piece->open + 1) * sizeof *piece->met);
     memset(piece->met + piece->open + 1 - heads, true, heads * sizeof *piece->met);
     for (; ways > 1; at--) {

@@ -342,7 +342,10 @@ enum status bpe_tokenizer_open(const char *path, enum text_errors errors,
         path = inside;
     }
     FILE *file = fopen(path, "rb");
-    if (file == NULL) return FAIL(USAGE, "cannot read the tokenizer %s: %s", path, strerror(errno));
+    if (file == NULL) {
+        return FAIL(USAGE, "--tokenizer %s: %s; it takes byte, or the path of a tokenizer.json",
+                    path, strerror(errno));
+    }
     enum status status = read_all(path, file, &text, &bytes);
     fclose(file);
     if (status == STATUS_OK) status = bpe_tokenizer_make(path, text, bytes, errors, opened);
