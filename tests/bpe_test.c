@@ -71,6 +71,49 @@ static size_t draw_text(uint64_t *draw, size_t characters, char *text) {
     return bytes;
 }
 
+// What utf8proc makes of all of the text at once.
+static void check_nfc(struct tokenizer *tokenizer, const char *text, size_t bytes,
+                      const struct ids *ids) {
+    utf8proc_uint8_t *want = NULL;
+    const utf8proc_ssize_t want_bytes =
+        utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)bytes, &want,
+                     UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    size_t back_bytes = 0;
+    char *back = decode_ids(tokenizer, ids, &back_bytes);
+    assert_int_equal(back_bytes, want_bytes);
+    assert_memory_equal(back, want, back_bytes);
+    free(back);
+    free(want);
+}
+
+// Every character that can be taken apart, in parts: each part may come with a turn of its own.
+static void parts_are_put_together(void **state) {
+    struct tokenizer *tokenizer = make(&(struct bpe_case){.outside = NFC_FIRST}, TEXT_STRICT);
+    struct ids ids = {0};
+    uint64_t draw = 4;
+    int count = 0;
+    (void)state;
+    for (int32_t code = 0; code < CHARACTERS; code++) {
+        int32_t part[8];
+        char text[8 * 4];
+        size_t bytes = 0;
+        const utf8proc_ssize_t parts =
+            utf8proc_decompose_char(code, part, 8, UTF8PROC_DECOMPOSE, NULL);
+        if (parts < 1 || (parts == 1 && part[0] == code) || (code >= 0xD800 && code < 0xE000)) {
+            continue;
+        }
+        for (utf8proc_ssize_t i = 0; i < parts; i++) {
+            bytes += utf8_write((uint32_t)part[i], text + bytes);
+        }
+        assert_int_equal(encode_text(tokenizer, text, bytes, &draw, &ids), STATUS_OK);
+        check_nfc(tokenizer, text, bytes, &ids);
+        count++;
+    }
+    assert_true(count > 12000);
+    ids_free(&ids);
+    tokenizer->close(tokenizer);
+}
+
 static void texts_come_back_as_nfc(void **state) {
     const struct bpe_case c = {.outside = NFC_FIRST,
                                .vocab = ",\"aa\":256,\"ab\":257,\"\xC3\x83\xC2\xA9\":258,\"\xC4\xA0"
@@ -83,17 +126,8 @@ static void texts_come_back_as_nfc(void **state) {
     (void)state;
     for (int round = 0; round < 4000; round++) {
         const size_t bytes = draw_text(&draw, draw_below(&draw, round % 50 == 0 ? 400 : 30), text);
-        utf8proc_uint8_t *want = NULL;
-        const utf8proc_ssize_t want_bytes =
-            utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)bytes, &want,
-                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        size_t back_bytes = 0;
         assert_int_equal(encode_text(tokenizer, text, bytes, NULL, &whole), STATUS_OK);
-        char *back = decode_ids(tokenizer, &whole, &back_bytes);
-        assert_int_equal(back_bytes, want_bytes);
-        assert_memory_equal(back, want, back_bytes);
-        free(back);
-        free(want);
+        check_nfc(tokenizer, text, bytes, &whole);
         assert_int_equal(encode_text(tokenizer, text, bytes, &draw, &cut), STATUS_OK);
         assert_int_equal(whole.count, cut.count);
         if (cut.count > 0) assert_memory_equal(whole.id, cut.id, cut.count * sizeof *cut.id);
@@ -406,6 +440,7 @@ static void a_tokenizer_is_known_by_what_it_does(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parts_are_put_together),
         cmocka_unit_test(texts_come_back_as_nfc),
         cmocka_unit_test(gpt2s_pattern_is_what_it_says),
         cmocka_unit_test(long_pieces_are_merged_exactly),
