@@ -36,7 +36,8 @@ static inline enum status encode_text(struct tokenizer *tokenizer, const char *t
     ids->count = 0;
     tokenizer->begin(tokenizer);
     for (bool done = false; !done;) {
-        const size_t most = cuts == NULL ? bytes : draw_below(cuts, 4) == 0 ? 40 : 5000;
+        static const size_t sizes[] = {2, 40, 5000};
+        const size_t most = cuts == NULL ? bytes : sizes[draw_below(cuts, 3)];
         size_t some = cuts == NULL ? bytes : draw_below(cuts, most + 1);
         if (some > bytes) some = bytes;
         const size_t room = cuts == NULL ? 65536 : 1 + draw_below(cuts, 300);
