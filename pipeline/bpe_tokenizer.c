@@ -184,7 +184,7 @@ static enum status put_block(struct bpe_tokenizer *t, const char *text, size_t b
     bool good = false;
     size_t at = 0;
     struct added_match match;
-    TRY(utf8_check_put(&t->check, t->errors, text, bytes, ends, &t->raw, &good));
+    TRY(utf8_check_put(&t->check, text, bytes, ends, &t->raw, &good));
     if (!good) {
         return refuse(t, "it is not UTF-8 at byte %lld (--errors replace puts U+FFFD there)",
                       (long long)t->check.offset);
@@ -202,7 +202,7 @@ static enum status put_block(struct bpe_tokenizer *t, const char *text, size_t b
 
 static void bpe_begin(struct tokenizer *base) {
     struct bpe_tokenizer *t = (struct bpe_tokenizer *)base;
-    t->check = (struct utf8_check){0};
+    t->check = (struct utf8_check){.errors = t->errors};
     t->raw.count = t->text.count = 0;
     t->nfc.count = 0;
     t->sure = t->want = 0;

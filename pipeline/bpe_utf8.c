@@ -37,8 +37,8 @@ static size_t ascii_run(const char *text, size_t bytes) {
 }
 
 // Completes what is held, a byte at a time. *used: bytes of text that it took.
-static enum status put_held(struct utf8_check *check, enum text_errors errors, const char *text,
-                            size_t bytes, bool ends, struct bytes *out, size_t *used, bool *good) {
+static enum status put_held(struct utf8_check *check, const char *text, size_t bytes, bool ends,
+                            struct bytes *out, size_t *used, bool *good) {
     *used = 0;
     while (check->held_bytes > 0) {
         const size_t take = look(check->held, check->held_bytes, good);
@@ -51,7 +51,7 @@ static enum status put_held(struct utf8_check *check, enum text_errors errors, c
             return STATUS_OK;
         }
         const size_t gone = take == 0 ? check->held_bytes : take;
-        if (!*good && errors == TEXT_STRICT) return STATUS_OK;
+        if (!*good && check->errors == TEXT_STRICT) return STATUS_OK;
         TRY(*good ? bytes_put(out, (const char *)check->held, gone)
                   : bytes_put(out, REPLACEMENT, 3));
         check->offset += (int64_t)gone;
@@ -62,10 +62,10 @@ static enum status put_held(struct utf8_check *check, enum text_errors errors, c
     return STATUS_OK;
 }
 
-enum status utf8_check_put(struct utf8_check *check, enum text_errors errors, const char *text,
-                           size_t bytes, bool ends, struct bytes *out, bool *good) {
+enum status utf8_check_put(struct utf8_check *check, const char *text, size_t bytes, bool ends,
+                           struct bytes *out, bool *good) {
     size_t at = 0;
-    TRY(put_held(check, errors, text, bytes, ends, out, &at, good));
+    TRY(put_held(check, text, bytes, ends, out, &at, good));
     while (*good && at < bytes) {
         const size_t begin = at;
         size_t take = 0;
@@ -80,7 +80,7 @@ enum status utf8_check_put(struct utf8_check *check, enum text_errors errors, co
         check->offset += (int64_t)(at - begin);
         if (at == bytes) break;
         if (take > 0 || ends) { // never a character
-            if (errors == TEXT_STRICT) return STATUS_OK;
+            if (check->errors == TEXT_STRICT) return STATUS_OK;
             const size_t gone = take > 0 ? take : bytes - at;
             TRY(bytes_put(out, REPLACEMENT, 3));
             check->offset += (int64_t)gone;

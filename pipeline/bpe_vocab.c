@@ -158,7 +158,7 @@ static enum status read_sequence(struct vocab_parsing *parsing, const struct voc
     json_open(&json, list->raw == NULL ? "" : list->raw, list->bytes);
     json_array(&json);
     while (json_item(&json)) {
-        struct vocab_member more;
+        struct vocab_member more = {0};
         if (!json_raw(&json, &more.raw, &more.bytes)) break;
         if (steps < 2) step[steps] = more;
         steps++;

@@ -72,8 +72,9 @@ static inline enum status encode_text(struct tokenizer *tokenizer, const char *t
 static inline char *decode_ids(struct tokenizer *tokenizer, const struct ids *ids, size_t *bytes) {
     size_t room = 16;
     char *text = malloc(room);
+    if (text == NULL) abort();
     *bytes = 0;
-    for (size_t i = 0; i < ids->count && text != NULL; i++) {
+    for (size_t i = 0; i < ids->count; i++) {
         size_t more = 0;
         const char *token = tokenizer->bytes_of(tokenizer, ids->id[i], &more);
         if (token == NULL) abort();
@@ -85,7 +86,6 @@ static inline char *decode_ids(struct tokenizer *tokenizer, const struct ids *id
         memcpy(text + *bytes, token, more);
         *bytes += more;
     }
-    if (text == NULL) abort();
     text[*bytes] = '\0';
     return text;
 }

@@ -237,7 +237,7 @@ static void long_pieces_are_merged_exactly(void **state) {
             for (size_t at = 0; at < bytes; at++) {
                 const bool again = i % 2 == 0 && at >= period;
                 text[at] = again ? text[at - period] : (char)('a' + draw_below(&draw, letters));
-                want[at] = text[at];
+                want[at] = (unsigned char)text[at];
             }
             const size_t count = merges_run(&drawn.table, want, rank, bytes);
             assert_int_equal(encode_text(tokenizer, text, bytes, &draw, &ids), STATUS_OK);
@@ -411,6 +411,29 @@ static void a_pattern_has_its_limits(void **state) {
     tokenizer->close(tokenizer);
 }
 
+// With ignore_merges a piece that is a token needs no merges to become it, however long it is.
+static void a_piece_may_be_a_token(void **state) {
+    char long_token[301], vocab[400];
+    struct ids ids = {0};
+    (void)state;
+    memset(long_token, 'x', sizeof long_token - 1);
+    long_token[300] = '\0';
+    snprintf(vocab, sizeof vocab, ",\"abc\":256,\"%s\":257", long_token);
+    for (int whole = 0; whole < 2; whole++) {
+        struct tokenizer *tokenizer = make(
+            &(struct bpe_case){.vocab = vocab, .model = whole ? ",\"ignore_merges\":true" : NULL},
+            TEXT_STRICT);
+        assert_int_equal(encode_text(tokenizer, "abc", 3, NULL, &ids), STATUS_OK);
+        assert_int_equal(ids.count, whole ? 1 : 3);
+        assert_int_equal(ids.id[0], whole ? 256 : 'a');
+        assert_int_equal(encode_text(tokenizer, long_token, 300, NULL, &ids), STATUS_OK);
+        assert_int_equal(ids.count, whole ? 1 : 300);
+        assert_int_equal(ids.id[0], whole ? 257 : 'x');
+        tokenizer->close(tokenizer);
+    }
+    ids_free(&ids);
+}
+
 // Two files that differ in one merge, token or setting are two; one that is written otherwise is not.
 static void a_tokenizer_is_known_by_what_it_does(void **state) {
     // clang-format off
@@ -448,6 +471,7 @@ int main(void) {
         cmocka_unit_test(endless_pieces_are_bounded),
         cmocka_unit_test(too_many_marks_are_refused),
         cmocka_unit_test(a_pattern_has_its_limits),
+        cmocka_unit_test(a_piece_may_be_a_token),
         cmocka_unit_test(a_tokenizer_is_known_by_what_it_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,16 +71,16 @@ int main(int count, char **arguments) {
         fputs("tokenizer_bench TOKENIZER.JSON TEXT [REPEATS]\n", stderr);
         return 2;
     }
-    const int repeats = count > 3 ? atoi(arguments[3]) : 7;
+    const long repeats = count > 3 ? strtol(arguments[3], NULL, 10) : 7;
     const struct text text = read_text(arguments[2]);
     char *copy = malloc(text.bytes + 1);
     static struct samples warm, cold, copied, counted, opened;
     int64_t tokens = 0, words = 0;
-    if (copy == NULL || repeats < 1 || repeats > SAMPLES_MOST) return 2;
-    for (int i = 0; i < repeats; i++) {
+    if (copy == NULL || repeats < 1 || repeats > SAMPLES_MOST) exit(2);
+    for (long i = 0; i < repeats; i++) {
         struct tokenizer *tokenizer = NULL;
         int64_t start = cpu_ns();
-        if (bpe_tokenizer_open(arguments[1], TEXT_STRICT, &tokenizer) != STATUS_OK) return 1;
+        if (bpe_tokenizer_open(arguments[1], TEXT_STRICT, &tokenizer) != STATUS_OK) exit(1);
         samples_add(&opened, (double)(cpu_ns() - start));
         start = cpu_ns();
         tokens = encode(tokenizer, &text);
@@ -98,7 +98,7 @@ int main(int count, char **arguments) {
     }
     const double bytes = (double)text.bytes * 1e3; // ns to MB/s
     const double middle = samples_quantile(&warm, 0.5);
-    printf("%zu bytes, %lld tokens, %lld words; medians of %d\n", text.bytes, (long long)tokens,
+    printf("%zu bytes, %lld tokens, %lld words; medians of %ld\n", text.bytes, (long long)tokens,
            (long long)words, repeats);
     printf("open %.1f ms; cold %.1f MB/s; warm %.1f MB/s\n", samples_quantile(&opened, 0.5) / 1e6,
            bytes / samples_quantile(&cold, 0.5), bytes / middle);
