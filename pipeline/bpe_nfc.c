@@ -87,23 +87,12 @@ enum status nfc_end(struct nfc *nfc, struct bytes *out) {
     return STATUS_OK;
 }
 
-// Bytes at text that are of characters below U+0300, which all start and are stable.
-static size_t plain_run(const char *text, size_t bytes) {
-    size_t at = 0;
-    for (; at + 8 <= bytes; at += 8) {
-        uint64_t word;
-        memcpy(&word, text + at, sizeof word);
-        if ((word & UINT64_C(0x8080808080808080)) != 0) break;
-    }
-    while (at < bytes && (unsigned char)text[at] < 0xCC) {
-        at++;
-    }
-    return at;
-}
+// Bytes below this are of characters below U+0300, which all start and are stable.
+#define PLAIN_BELOW 0xCC
 
 enum status nfc_put(struct nfc *nfc, const char *text, size_t bytes, struct bytes *out) {
     for (size_t at = 0; at < bytes;) {
-        size_t plain = plain_run(text + at, bytes - at), length = 0;
+        size_t plain = bytes_below(text + at, bytes - at, PLAIN_BELOW), length = 0;
         if (plain > 0) { // all but the last, which may have marks
             TRY(nfc_end(nfc, out));
             do {

@@ -1,6 +1,7 @@
 #include "pipeline/bpe_utf8.h"
 
 #include "ops/base/utf8.h"
+#include "pipeline/bpe_characters.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
@@ -20,20 +21,6 @@ static size_t look(const unsigned char *text, size_t bytes, bool *good) {
         if ((text[i] & 0xC0) != 0x80) return i;
     }
     return 0; // bytes < count, for otherwise it were whole
-}
-
-// Bytes at text that are ASCII, eight at a time.
-static size_t ascii_run(const char *text, size_t bytes) {
-    size_t at = 0;
-    for (; at + 8 <= bytes; at += 8) {
-        uint64_t word;
-        memcpy(&word, text + at, sizeof word);
-        if ((word & UINT64_C(0x8080808080808080)) != 0) break;
-    }
-    while (at < bytes && (unsigned char)text[at] < 0x80) {
-        at++;
-    }
-    return at;
 }
 
 // Completes what is held, a byte at a time. *used: bytes of text that it took.
@@ -70,7 +57,7 @@ enum status utf8_check_put(struct utf8_check *check, const char *text, size_t by
         const size_t begin = at;
         size_t take = 0;
         while (at < bytes) {
-            at += ascii_run(text + at, bytes - at);
+            at += bytes_below(text + at, bytes - at, 0x80);
             if (at == bytes) break;
             take = look((const unsigned char *)text + at, bytes - at, good);
             if (!*good) break;
