@@ -3,7 +3,7 @@
 #include "pipeline/packing.h"
 
 size_t pipeline_libraries(struct library *library, size_t most) {
-    struct library all[5];
+    struct library all[7];
     size_t count = 0;
 #ifdef LONGSCAN_WITH_MPI
     mpi_library(&all[count++]);
@@ -11,6 +11,10 @@ size_t pipeline_libraries(struct library *library, size_t most) {
 #ifdef LONGSCAN_WITH_KAFKA
     kafka_library(&all[count++]);
     codec_library(&all[count++]);
+#endif
+#ifdef LONGSCAN_WITH_BPE
+    bpe_libraries(&all[count], &all[count + 1]);
+    count += 2;
 #endif
     packing_libraries(&all[count], &all[count + 1]);
     count += 2;

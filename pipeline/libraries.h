@@ -12,3 +12,4 @@ size_t pipeline_libraries(struct library *library, size_t most);
 void mpi_library(struct library *library); // before and after MPI_Init
 void kafka_library(struct library *library);
 void codec_library(struct library *library);
+void bpe_libraries(struct library *pcre2, struct library *utf8proc);

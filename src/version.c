@@ -40,6 +40,13 @@
 #    define KAFKA      "no librdkafka"
 #    define WITH_KAFKA "off"
 #endif
+#ifdef LONGSCAN_WITH_BPE
+#    define BPE      "BPE"
+#    define WITH_BPE "on"
+#else
+#    define BPE      "no BPE"
+#    define WITH_BPE "off"
+#endif
 
 const char version_number[] = LONGSCAN_VERSION;
 
@@ -94,8 +101,8 @@ bool version_is_older(const struct library *library) {
 }
 
 void version_build(char *text, size_t bytes) {
-    snprintf(text, bytes, "%s, %s, %s; MPI %s, Kafka %s, CUDA %s", LONGSCAN_BUILD_TYPE, COMPILER,
-             MACHINE, WITH_MPI, WITH_KAFKA, LONGSCAN_BUILD_CUDA);
+    snprintf(text, bytes, "%s, %s, %s; MPI %s, Kafka %s, BPE %s, CUDA %s", LONGSCAN_BUILD_TYPE,
+             COMPILER, MACHINE, WITH_MPI, WITH_KAFKA, WITH_BPE, LONGSCAN_BUILD_CUDA);
 }
 
 static void say_kernels(FILE *out) {
@@ -113,7 +120,7 @@ void version_say(FILE *out) {
     struct plugin_found found;
     char text[320];
     plugin_find(&found);
-    fprintf(out, "longscan %s (%s, %s)\n", LONGSCAN_VERSION, MPI, KAFKA);
+    fprintf(out, "longscan %s (%s, %s, %s)\n", LONGSCAN_VERSION, MPI, KAFKA, BPE);
     version_build(text, sizeof text);
     fprintf(out, "  %-13s %s\n", "build", text);
     say_kernels(out);

@@ -1,5 +1,5 @@
-"""The program built without MPI, without Kafka, without CUDA and without all three: each scores a golden
-document with the bits of the full build, and says what it has not."""
+"""The program built without MPI, without Kafka, without BPE, without CUDA and without all of them: each scores
+a golden document with the bits of the full build, and says what it has not."""
 import json
 import os
 import pathlib
@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import unittest
 
-from harness import BUILD, HAVE_KAFKA, HAVE_MPI, SOURCE, RunTest, main, need_shared, within_golden, write_jsonl
+from harness import BUILD, HAVE_BPE, HAVE_KAFKA, HAVE_MPI, SOURCE, RunTest, main, need_shared, within_golden, write_jsonl
 from harness import longscan as full
 
-PARTS = ("MPI", "KAFKA", "CUDA")
+PARTS = ("MPI", "KAFKA", "BPE", "CUDA")
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
-HAS = {"MPI": HAVE_MPI, "KAFKA": HAVE_KAFKA, "CUDA": True}  # the full build; here, the program alone is built
+HAS = {"MPI": HAVE_MPI, "KAFKA": HAVE_KAFKA, "BPE": HAVE_BPE, "CUDA": True}  # the full build; here, the program alone is built
 PLUGINLESS = {name: value for name, value in os.environ.items() if name != "LONGSCAN_PLUGIN"}
 
 
@@ -82,6 +82,13 @@ class Builds(RunTest):
         if not has:
             self.assertIn("no Kafka", run(program, "broker", expect=2).stderr)
 
+    def check_bpe(self, program, has):
+        file = self.folder / "tokenizer.json"
+        file.write_text('{"model": {"type": "BPE"}}')
+        said = run(program, "tokenize", "--tokenizer", file, "--input", SOURCE / "LICENSE", "--format", "text",
+                   expect=4 if has else 2).stderr
+        self.assertIn("pre_tokenizer is null" if has else "Debian: libpcre2-dev libutf8proc-dev", said)
+
     def check(self, *off):
         if not all(HAS[part] for part in off):
             self.skipTest("the build that is tested has not all parts")
@@ -89,14 +96,17 @@ class Builds(RunTest):
         build = re.search(r"(?m)^  build +(.*)$", run(program, "--version").stdout).group(1)
         self.assertEqual("MPI on" in build, HAVE_MPI and "MPI" not in off)
         self.assertEqual("Kafka on" in build, HAVE_KAFKA and "KAFKA" not in off)
+        self.assertEqual("BPE on" in build, HAVE_BPE and "BPE" not in off)
         if "CUDA" in off:
             self.assertIn("CUDA off", build)
         needed = run("ldd", program).stdout
         self.assertEqual("libmpi" in needed, "MPI on" in build)
         self.assertEqual("rdkafka" in needed, "Kafka on" in build)
+        self.assertEqual("pcre2" in needed, "BPE on" in build)
         self.check_golden(program)
         self.check_mpi(program, "MPI on" in build)
         self.check_kafka(program, "Kafka on" in build)
+        self.check_bpe(program, "BPE on" in build)
         done = run(program, "score", "--model", MODEL, "--input", SOURCE / "LICENSE", "--backend", "cuda", expect=2)
         self.assertIn("--backend cuda: liblongscan_cuda.so is not beside the program; use --backend cpu", done.stderr)
 
@@ -106,11 +116,14 @@ class Builds(RunTest):
     def test_without_kafka(self):
         self.check("KAFKA")
 
+    def test_without_bpe(self):
+        self.check("BPE")
+
     def test_without_cuda(self):
         self.check("CUDA")
 
     def test_without_all(self):
-        self.check("MPI", "KAFKA", "CUDA")
+        self.check(*PARTS)
 
 
 class Configure(RunTest):

@@ -31,6 +31,7 @@ def features():
 
 
 HAVE_MPI = "mpi" in features() and "no mpi" not in features()
+HAVE_BPE = "no bpe" not in features()
 HAVE_KAFKA = "librdkafka" in features() and "no librdkafka" not in features()
 
 

@@ -1,0 +1,22 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "pipeline/libraries.h"
+
+#include <pcre2.h>
+#include <stdio.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
+
+void bpe_libraries(struct library *pcre2, struct library *utf8proc) {
+    *pcre2 = (struct library){.name = "PCRE2", .built = TEXT(PCRE2_MAJOR) "." TEXT(PCRE2_MINOR)};
+    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) <= (int)sizeof pcre2->running) {
+        (void)pcre2_config(PCRE2_CONFIG_VERSION, pcre2->running); // "10.42 2022-12-11"
+        pcre2->running[strcspn(pcre2->running, " ")] = '\0';
+    }
+    *utf8proc = (struct library){.name = "utf8proc",
+                                 .built = TEXT(UTF8PROC_VERSION_MAJOR) "." TEXT(
+                                     UTF8PROC_VERSION_MINOR) "." TEXT(UTF8PROC_VERSION_PATCH)};
+    snprintf(utf8proc->running, sizeof utf8proc->running, "%s", utf8proc_version());
+}
