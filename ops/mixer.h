@@ -32,7 +32,8 @@ struct mixer_shape {
     int64_t proj_width; // z | x B C | dt: d_inner + conv_width + heads
     float epsilon, dt_least, dt_most;
     bool use_bias, norm_before_gate;
-    int64_t rows; // most of a step
+    int64_t norm_groups; // of the gated norm
+    int64_t rows;        // most of a step
 };
 
 // One layer's work on one window. batch: rows, tiles and spans count from the window.

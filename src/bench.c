@@ -30,7 +30,8 @@ static enum status open_model(struct bench *bench) {
         TRY(shape_config(settings->shape, &config));
         TRY(weights_random(&config, (uint64_t)settings->seed, &weights));
     } else {
-        TRY(mamba2_read(settings->model, &config, &weights));
+        const enum gated_norm norm = gated_norm_of(settings->gated_norm);
+        TRY(mamba2_read(settings->model, norm, &config, &weights));
     }
     const char *name = settings->shape != NULL ? settings->shape : settings->model;
     const int64_t read = clock_ns();

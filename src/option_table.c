@@ -70,6 +70,9 @@ static const struct option rows[] = {
     {"no-clobber", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(no_clobber),
      .help = "refuse to replace an output that exists"},
 
+    {"gated-norm", 0, OPTION_CHOICE, GROUP_SCORE, FOR(MODEL), AT(gated_norm), .fallback = "auto",
+     .choices = "auto|grouped|whole|before-gate",
+     .help = "how layers gate and norm; auto: as mamba_ssm; whole: as transformers"},
     {"bos", 0, OPTION_FLAG, GROUP_SCORE, FOR(VERB_SCORE), AT(bos),
      .help = "begin every document with the model's BOS token"},
     {"token-nll", 0, OPTION_FLAG, GROUP_SCORE, FOR(VERB_SCORE), AT(token_nll),

@@ -59,18 +59,19 @@ static enum status check_model(const char *model) {
     if (there) {
         return FAIL(USAGE,
                     "--model %s is a file; give the folder it is in, with config.json and "
-                    "model.safetensors",
+                    "model.safetensors or pytorch_model.bin",
                     model);
     }
     return FAIL(USAGE,
                 "--model %s: there is no such folder; it takes a local folder with config.json and "
-                "model.safetensors, names of a hub are not downloaded",
+                "model.safetensors or pytorch_model.bin, names of a hub are not downloaded",
                 model);
 }
 
 static enum status open_model(struct rank_run *run) {
     const struct settings *settings = run->settings;
-    const struct model_settings sizes = {.step_tokens = run->step_tokens};
+    const struct model_settings sizes = {.step_tokens = run->step_tokens,
+                                         .gated_norm = gated_norm_of(settings->gated_norm)};
     char numerics[sizeof run->backend->numerics]; // as the log has said
     memcpy(numerics, run->backend->numerics, sizeof numerics);
     TRY(model_open(settings->model, run->backend, &sizes, &run->model));
@@ -79,7 +80,7 @@ static enum status open_model(struct rank_run *run) {
     }
     const struct model_info *info = model_info(run->model);
     if (settings->bos && info->bos_token < 0) {
-        return FAIL(MISMATCH, "--bos: %s/config.json names no bos_token_id", settings->model);
+        return FAIL(MISMATCH, "--bos: the config in %s names no bos_token_id", settings->model);
     }
     TRY(endpoints_choose_tokenizer(&run->endpoints, info->vocab_size));
     run->ids = (struct result_ids){

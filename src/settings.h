@@ -31,9 +31,10 @@ struct settings {
     int64_t limit;                     // --limit N documents; 0: all
 
     // what to compute
-    bool bos;            // --bos: a document starts with the model's BOS token
-    bool token_nll;      // --token-nll
-    int64_t score_every; // --score-every N tokens a window; 0: none
+    const char *gated_norm; // --gated-norm auto|grouped|whole|before-gate
+    bool bos;               // --bos: a document starts with the model's BOS token
+    bool token_nll;         // --token-nll
+    int64_t score_every;    // --score-every N tokens a window; 0: none
 
     // what to measure and to check
     const char *shape; // --shape 370m: random weights of an official shape in place of a model

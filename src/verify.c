@@ -36,7 +36,9 @@ struct verifying {
 
 static enum status open_weights(struct verifying *v) {
     const struct settings *settings = v->settings;
-    if (settings->shape == NULL) return mamba2_read(settings->model, &v->config, &v->weights);
+    if (settings->shape == NULL)
+        return mamba2_read(settings->model, gated_norm_of(settings->gated_norm), &v->config,
+                           &v->weights);
     TRY(shape_config(settings->shape, &v->config));
     return weights_random(&v->config, (uint64_t)settings->seed, &v->weights);
 }

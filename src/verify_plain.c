@@ -76,6 +76,7 @@ enum status plain_open(const struct verify_trial *trial, double roundoff, struct
         .dt_least = config->dt_least,
         .dt_most = config->dt_most,
         .norm_before_gate = config->norm_before_gate,
+        .norm_groups = config->norm_groups,
         .layer = plain->layers,
     };
     for (size_t i = 0; i < layers; i++) {

@@ -1,6 +1,7 @@
 // Checkpoints that lie: every safetensors file that must be refused is, by name, and the good
 // ones are read to the last bit.
 
+#include "ops/model/safetensors.h"
 #include "ops/model/weights.h"
 
 #include <math.h>
@@ -77,7 +78,7 @@ static void bad_headers_are_refused(void **state) {
         "{\"a\\u0000\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}",
     };
     const char data[16] = {0};
-    struct safetensors parsed;
+    struct tensors parsed;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         size_t size;
         char *file = make_file(bad[i], data, sizeof data, &size);
@@ -94,11 +95,11 @@ static void lying_lengths_are_refused(void **state) {
     static const uint64_t lengths[] = {
         0, 1, 1 << 20, UINT64_MAX, (uint64_t)1 << 63, UINT64_MAX - 7};
     const char data[16] = {0};
-    struct safetensors parsed;
+    struct tensors parsed;
     size_t size;
     char *file = make_file(header, data, sizeof data, &size);
     assert_int_equal(safetensors_parse("good", file, size, &parsed), STATUS_OK);
-    safetensors_free(&parsed);
+    tensors_free(&parsed);
     for (size_t cut = 0; cut < size; cut++) { // from memory without a byte to spare
         char *part = malloc(cut > 0 ? cut : 1);
         assert_non_null(part);
@@ -137,23 +138,23 @@ static void every_f16_and_bf16_is_exact(void **state) {
                          "\"f\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[9,17]},"
                          "\"x\":{\"dtype\":\"F4_NEW\",\"shape\":[7],\"data_offsets\":[17,17]},"
                          "\"__metadata__\":{\"format\":\"pt\"}}  ";
-    struct safetensors parsed;
+    struct tensors parsed;
     size_t size;
     float room[2];
     const float *values;
     char *file = make_file(header, data, sizeof data, &size);
     assert_int_equal(safetensors_parse("good", file, size, &parsed), STATUS_OK);
     assert_int_equal(parsed.count, 5);
-    tensor_f32(safetensors_find(&parsed, "h"), room, &values);
+    tensor_f32(tensors_find(&parsed, "h"), room, &values);
     assert_true(values[0] == 0x1p-24F && values[1] == -1.0F);
-    tensor_f32(safetensors_find(&parsed, "b"), room, &values);
+    tensor_f32(tensors_find(&parsed, "b"), room, &values);
     assert_true(values[0] == 0x1p-133F && values[1] == 1.0F);
-    tensor_f32(safetensors_find(&parsed, "f"), room, &values);
+    tensor_f32(tensors_find(&parsed, "f"), room, &values);
     assert_true(values[0] == 0x1p-149F && values[1] == 1.0F);
-    assert_true(safetensors_find(&parsed, "u")->dtype == DTYPE_OTHER);
-    assert_true(safetensors_find(&parsed, "x")->dtype == DTYPE_OTHER);
-    assert_null(safetensors_find(&parsed, "g"));
-    safetensors_free(&parsed);
+    assert_true(tensors_find(&parsed, "u")->dtype == DTYPE_OTHER);
+    assert_true(tensors_find(&parsed, "x")->dtype == DTYPE_OTHER);
+    assert_null(tensors_find(&parsed, "g"));
+    tensors_free(&parsed);
     free(file);
 }
 
@@ -238,7 +239,7 @@ static enum status bind(const char *config_text, const struct spoil *spoil,
     *file = make_file(making->header, making->data, making->count * sizeof(float), &size);
     free(making);
     assert_int_equal(parse_config(config_text, config), STATUS_OK);
-    return weights_bind("model.safetensors", *file, size, config, weights);
+    return weights_parse("model.safetensors", *file, size, config, weights);
 }
 
 static uint64_t good_hash(const char *config_text, const struct spoil *spoil, bool tied) {

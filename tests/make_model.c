@@ -19,9 +19,10 @@ enum fill { FILL_NORMAL, FILL_NEAR_ONE, FILL_ONES, FILL_A_LOG, FILL_DT_BIAS };
 
 struct shape {
     int64_t hidden, layers, vocab, state, head_dim, groups, expand, taps, seed;
-    int64_t inner, heads, conv, proj; // what follows
+    int64_t inner;             // 0: expand times hidden
+    int64_t heads, conv, proj; // what follows
     const char *dtype;
-    bool untied;
+    bool untied, bias, no_conv_bias;
 };
 
 struct random {
@@ -146,19 +147,27 @@ static bool add_layer(struct writing *writing, int64_t layer) {
         int count;
         enum fill fill;
         int64_t inputs;
+        bool absent;
     } rows[] = {
-        {"norm.weight",           {s->hidden},           1, FILL_NEAR_ONE, 1                   },
-        {"mixer.in_proj.weight",  {s->proj, s->hidden},  2, FILL_NORMAL,   s->hidden           },
-        {"mixer.conv1d.weight",   {s->conv, 1, s->taps}, 3, FILL_NORMAL,   s->taps             },
-        {"mixer.conv1d.bias",     {s->conv},             1, FILL_NORMAL,   100                 },
-        {"mixer.dt_bias",         {s->heads},            1, FILL_DT_BIAS,  1                   },
-        {"mixer.A_log",           {s->heads},            1, FILL_A_LOG,    1                   },
-        {"mixer.D",               {s->heads},            1, FILL_ONES,     1                   },
-        {"mixer.norm.weight",     {s->inner},            1, FILL_NEAR_ONE, 1                   },
-        {"mixer.out_proj.weight", {s->hidden, s->inner}, 2, FILL_NORMAL,   s->inner * s->layers},
+        {"norm.weight",           {s->hidden},           1, FILL_NEAR_ONE, 1,         false          },
+        {"mixer.in_proj.weight",  {s->proj, s->hidden},  2, FILL_NORMAL,   s->hidden, false          },
+        {"mixer.in_proj.bias",    {s->proj},             1, FILL_NORMAL,   100,       !s->bias       },
+        {"mixer.conv1d.weight",   {s->conv, 1, s->taps}, 3, FILL_NORMAL,   s->taps,   false          },
+        {"mixer.conv1d.bias",     {s->conv},             1, FILL_NORMAL,   100,       s->no_conv_bias},
+        {"mixer.dt_bias",         {s->heads},            1, FILL_DT_BIAS,  1,         false          },
+        {"mixer.A_log",           {s->heads},            1, FILL_A_LOG,    1,         false          },
+        {"mixer.D",               {s->heads},            1, FILL_ONES,     1,         false          },
+        {"mixer.norm.weight",     {s->inner},            1, FILL_NEAR_ONE, 1,         false          },
+        {"mixer.out_proj.weight",
+         {s->hidden, s->inner},
+         2,                                                 FILL_NORMAL,
+         s->inner * s->layers,
+         false                                                                                       },
+        {"mixer.out_proj.bias",   {s->hidden},           1, FILL_NORMAL,   100,       !s->bias       },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char name[96];
+        if (rows[i].absent) continue;
         snprintf(name, sizeof name, "backbone.layers.%lld.%s", (long long)layer, rows[i].name);
         if (!add(writing, name, rows[i].dims, rows[i].count, rows[i].fill, rows[i].inputs)) {
             return false;
@@ -206,17 +215,18 @@ static bool write_config(const struct shape *s, const char *path) {
         fprintf(file,
                 "{\n \"architectures\": [\"Mamba2ForCausalLM\"],\n \"model_type\": \"mamba2\",\n"
                 " \"hidden_size\": %lld,\n \"num_hidden_layers\": %lld,\n \"state_size\": %lld,\n"
-                " \"head_dim\": %lld,\n \"num_heads\": %lld,\n \"expand\": %lld,\n"
+                " \"head_dim\": %lld,\n \"num_heads\": %lld,\n \"expand\": %.17g,\n"
                 " \"n_groups\": %lld,\n \"conv_kernel\": %lld,\n \"chunk_size\": 256,\n"
                 " \"vocab_size\": %lld,\n \"layer_norm_epsilon\": 1e-05,\n"
                 " \"residual_in_fp32\": true,\n \"rms_norm\": true,\n \"hidden_act\": \"silu\",\n"
-                " \"use_bias\": false,\n \"use_conv_bias\": true,\n"
+                " \"use_bias\": %s,\n \"use_conv_bias\": %s,\n"
                 " \"time_step_limit\": [0.0, Infinity],\n \"tie_word_embeddings\": %s,\n"
                 " \"norm_before_gate\": false,\n \"bos_token_id\": 0,\n \"eos_token_id\": 0,\n"
                 " \"pad_token_id\": 0,\n \"torch_dtype\": \"%s\"\n}\n",
                 (long long)s->hidden, (long long)s->layers, (long long)s->state,
-                (long long)s->head_dim, (long long)s->heads, (long long)s->expand,
+                (long long)s->head_dim, (long long)s->heads, (double)s->inner / (double)s->hidden,
                 (long long)s->groups, (long long)s->taps, (long long)s->vocab,
+                s->bias ? "true" : "false", s->no_conv_bias ? "false" : "true",
                 s->untied ? "false" : "true",
                 strcmp(s->dtype, "f32") == 0   ? "float32"
                 : strcmp(s->dtype, "f16") == 0 ? "float16"
@@ -236,15 +246,25 @@ static bool read_options(int count, char **options, struct shape *shape) {
         {"--head-dim", &shape->head_dim},
         {"--groups",   &shape->groups  },
         {"--expand",   &shape->expand  },
+        {"--inner",    &shape->inner   },
         {"--taps",     &shape->taps    },
         {"--seed",     &shape->seed    },
     };
+    const struct {
+        const char *name;
+        bool *value;
+    } flags[] = {
+        {"--untied",       &shape->untied      },
+        {"--bias",         &shape->bias        },
+        {"--no-conv-bias", &shape->no_conv_bias},
+    };
     for (int i = 0; i < count; i++) {
-        bool known = strcmp(options[i], "--untied") == 0;
-        if (known) {
-            shape->untied = true;
-            continue;
+        bool known = false;
+        for (size_t n = 0; n < sizeof flags / sizeof flags[0]; n++) {
+            if (strcmp(options[i], flags[n].name) != 0) continue;
+            *flags[n].value = known = true;
         }
+        if (known) continue;
         if (i + 1 == count) return false;
         if (strcmp(options[i], "--dtype") == 0) {
             shape->dtype = options[++i];
@@ -259,7 +279,7 @@ static bool read_options(int count, char **options, struct shape *shape) {
         }
         if (!known) return false;
     }
-    shape->inner = shape->expand * shape->hidden;
+    if (shape->inner == 0) shape->inner = shape->expand * shape->hidden;
     shape->heads = shape->inner / shape->head_dim;
     shape->conv = shape->inner + 2 * shape->groups * shape->state;
     shape->proj = shape->inner + shape->conv + shape->heads;
@@ -284,8 +304,9 @@ int main(int count, char **arguments) {
     if (count < 2 || arguments[1][0] == '-' || !read_options(count - 2, arguments + 2, &shape)) {
         fputs("usage: make_model DIR [--hidden N] [--layers N] [--vocab N] [--state N]\n"
               "  [--head-dim N] [--groups N] [--expand N] [--taps N] [--dtype f32|bf16|f16]\n"
-              "  [--untied] [--seed N]\n"
-              "expand * hidden must be a multiple of head-dim, and the heads one of groups\n",
+              "  [--untied] [--bias] [--no-conv-bias] [--inner N] [--seed N]\n"
+              "inner, or expand * hidden, must be a multiple of head-dim, and the heads one of "
+              "groups\n",
               stderr);
         return status_exit_code(STATUS_USAGE);
     }

@@ -155,6 +155,7 @@ static struct oracle_weights oracle_weights_of(const struct mamba2_config *confi
         .dt_least = config->dt_least,
         .dt_most = config->dt_most,
         .norm_before_gate = config->norm_before_gate,
+        .norm_groups = config->norm_groups,
         .embedding = plain(weights->embedding),
         .head = plain(weights->head),
         .final_norm = plain(weights->norm),

@@ -49,6 +49,9 @@ void fingerprint_config(struct fingerprint *fingerprint, const struct mamba2_con
         config->epsilon, config->dt_least, config->dt_most, config->tied, config->norm_before_gate,
         config->use_bias, config->use_conv_bias);
     XXH3_64bits_update(fingerprint->state, text, (size_t)bytes);
+    if (config->norm_groups != config->groups) { // where it is equal, the hash has always been so
+        XXH3_64bits_update(fingerprint->state, &config->norm_groups, sizeof config->norm_groups);
+    }
 }
 
 // The position of the first NaN or infinity among `count` elements as stored, or -1.
@@ -69,8 +72,7 @@ static int64_t find_not_finite(enum dtype dtype, const char *data, int64_t count
 }
 
 // Checks and hashes block by block, so that each byte comes from the disk once.
-enum status fingerprint_tensor(struct fingerprint *fingerprint, const char *path,
-                               const struct tensor *tensor) {
+enum status fingerprint_tensor(struct fingerprint *fingerprint, const struct tensor *tensor) {
     const int64_t element = tensor->dtype == DTYPE_F32 ? 4 : 2, block = 1 << 16;
     int64_t about[1 + TENSOR_DIMS_MOST] = {tensor->dtype};
     memcpy(about + 1, tensor->shape, sizeof tensor->shape);
@@ -80,7 +82,7 @@ enum status fingerprint_tensor(struct fingerprint *fingerprint, const char *path
         const char *data = tensor->data + at * element;
         const int64_t bad = find_not_finite(tensor->dtype, data, count);
         if (bad >= 0) {
-            return FAIL(MISMATCH, "%s: tensor %s: element %lld is NaN or infinite", path,
+            return FAIL(MISMATCH, "%s: tensor %s: element %lld is NaN or infinite", tensor->path,
                         tensor->name, (long long)(at + bad));
         }
         XXH3_64bits_update(fingerprint->state, data, (size_t)(count * element));

@@ -67,13 +67,10 @@ out:
     return status;
 }
 
-enum status mamba2_read(const char *dir, struct mamba2_config *config,
+enum status mamba2_read(const char *dir, enum gated_norm norm, struct mamba2_config *config,
                         struct mamba2_weights *weights) {
-    char path[4096];
-    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path) {
-        return FAIL(USAGE, "a model folder of over %zu characters: %.64s...", sizeof path, dir);
-    }
-    TRY(config_read(path, config));
+    TRY(config_find(dir, config));
+    config_set_gated_norm(config, norm);
     return weights_open(dir, config, weights);
 }
 
@@ -81,7 +78,7 @@ enum status model_open(const char *dir, struct backend *backend,
                        const struct model_settings *settings, struct model **opened) {
     struct mamba2_config config;
     struct mamba2_weights weights = {0};
-    TRY(mamba2_read(dir, &config, &weights));
+    TRY(mamba2_read(dir, settings->gated_norm, &config, &weights));
     const enum status status = mamba2_open(&config, &weights, dir, backend, settings, opened);
     weights_close(&weights);
     return status;

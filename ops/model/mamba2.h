@@ -43,7 +43,7 @@ struct model {
 // The two halves of model_open, for whoever has weights of his own (ops/model/random_weights.h) or
 // wants to read them too. weights: released with weights_close; mamba2_open borrows them for the
 // call. name: a folder's last part becomes the model's name. Errors: as model_open's.
-enum status mamba2_read(const char *dir, struct mamba2_config *config,
+enum status mamba2_read(const char *dir, enum gated_norm norm, struct mamba2_config *config,
                         struct mamba2_weights *weights);
 enum status mamba2_open(const struct mamba2_config *config, const struct mamba2_weights *weights,
                         const char *name, struct backend *backend,

@@ -3,6 +3,7 @@
 // ops/model/mamba2.c answers it; the pipeline's tests answer it with a checksum (tests/toy_model.c).
 
 #include "ops/backend.h"
+#include "ops/model/config.h"
 
 C_BEGIN
 
@@ -50,6 +51,7 @@ struct model_step {
 
 struct model_settings {
     int64_t step_tokens; // most rows of a step
+    enum gated_norm gated_norm;
 };
 
 // Opens the model in folder `dir` and places it on the backend. Reads and checks everything first.

@@ -138,7 +138,7 @@ static enum status project_back(struct mixer *mixer, const struct mixer_call *ca
         .z = rows_of(op->projected, rows, inner, shape->proj_width),
         .out = gated,
         .weight = call->weights->gate_norm,
-        .groups = shape->scan.groups,
+        .groups = shape->norm_groups,
         .epsilon = shape->epsilon,
         .norm_before_gate = shape->norm_before_gate,
     };

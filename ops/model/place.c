@@ -94,6 +94,7 @@ static enum status open_mixer(struct model *model) {
         .dt_most = (float)config->dt_most,
         .use_bias = config->use_bias,
         .norm_before_gate = config->norm_before_gate,
+        .norm_groups = config->norm_groups,
         .rows = model->step_tokens,
     };
     struct backend *backend = model->backend;

@@ -171,13 +171,14 @@ struct making {
 
 static const struct tensor *make(struct making *making, enum area area, int64_t rows,
                                  int64_t columns) {
-    struct safetensors *header = &making->weights->header;
-    struct tensor *tensor = &header->tensors[header->count++];
+    struct tensors *tensors = &making->weights->checkpoint.tensors;
+    struct tensor *tensor = &tensors->items[tensors->count++];
     const int64_t shift = area > AREA_ONES ? making->layer * SHIFT : 0;
     const float *data = making->pool->data + making->pool->at[area] + shift;
     const int64_t count = rows * (columns > 0 ? columns : 1);
     *tensor = (struct tensor){
         .name = "of random weights",
+        .path = "random weights",
         .dtype = DTYPE_F32,
         .dims = columns > 0 ? 2 : 1,
         .shape = {rows, columns},
@@ -222,14 +223,17 @@ enum status weights_random(const struct mamba2_config *config, uint64_t seed,
     struct making making = {.pool = &pool, .weights = &weights};
     CHECK(config->tied && !config->use_bias && config->use_conv_bias); // as all official shapes are
     weights.layers = calloc((size_t)config->layers, sizeof *weights.layers);
-    weights.header.tensors = calloc((size_t)(9 * config->layers + 3), sizeof(struct tensor));
-    if (weights.layers == NULL || weights.header.tensors == NULL) {
+    struct checkpoint *checkpoint = &weights.checkpoint;
+    checkpoint->tensors.items = calloc((size_t)(9 * config->layers + 3), sizeof(struct tensor));
+    checkpoint->files = calloc(1, sizeof *checkpoint->files);
+    if (weights.layers == NULL || checkpoint->tensors.items == NULL || checkpoint->files == NULL) {
         status = FAIL(NO_MEMORY, "tensor table of %lld layers", (long long)config->layers);
         goto out;
     }
     TRY_OUT(status, make_hash(config, seed, &weights.hash));
     TRY_OUT(status, make_pool(config, seed, &pool));
-    weights.file =
+    checkpoint->file_count = 1;
+    checkpoint->files[0].file =
         (struct mapped_file){(const char *)pool.data, (size_t)pool.floats * sizeof(float)};
     weights.embedding = make(&making, AREA_EMBEDDING, config->vocab_size, config->hidden_size);
     weights.head = weights.embedding;

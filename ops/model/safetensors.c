@@ -18,7 +18,7 @@ struct parsing {
     struct json json;
     const char *data;
     size_t data_bytes;
-    struct safetensors *file;
+    struct tensors *file;
     size_t room;
     size_t names_at; // names are written one after the other; they are shorter than the header
 };
@@ -138,10 +138,10 @@ static enum status read_tensor(struct parsing *parsing, struct tensor *tensor) {
 }
 
 static enum status add_tensor(struct parsing *parsing, const char *raw, size_t raw_bytes) {
-    struct safetensors *file = parsing->file;
-    void *tensors = file->tensors;
-    TRY(room_for(&tensors, &parsing->room, (size_t)file->count + 1, sizeof(struct tensor)));
-    file->tensors = tensors;
+    struct tensors *file = parsing->file;
+    void *items = file->items;
+    TRY(room_for(&items, &parsing->room, (size_t)file->count + 1, sizeof(struct tensor)));
+    file->items = items;
     char *name = file->names + parsing->names_at;
     const size_t bytes = json_unescape(raw, raw_bytes, name);
     name[bytes] = '\0';
@@ -149,8 +149,8 @@ static enum status add_tensor(struct parsing *parsing, const char *raw, size_t r
         return FAIL(MISMATCH, "%s: a tensor's name holds a NUL", parsing->path);
     }
     parsing->names_at += bytes + 1;
-    file->tensors[file->count] = (struct tensor){.name = name};
-    TRY(read_tensor(parsing, &file->tensors[file->count]));
+    file->items[file->count] = (struct tensor){.name = name, .path = parsing->path};
+    TRY(read_tensor(parsing, &file->items[file->count]));
     file->count++;
     return STATUS_OK;
 }
@@ -161,18 +161,13 @@ static int by_place(const void *a, const void *b) {
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
-static int by_name(const void *a, const void *b) {
-    const struct tensor *x = a, *y = b;
-    return strcmp(x->name, y->name);
-}
-
 // Sorted by place, every tensor must begin where the one before ends.
 static enum status check_layout(const struct parsing *parsing) {
-    const struct safetensors *file = parsing->file;
+    const struct tensors *file = parsing->file;
     const char *end = parsing->data;
-    if (file->count > 1) qsort(file->tensors, (size_t)file->count, sizeof(struct tensor), by_place);
+    if (file->count > 1) qsort(file->items, (size_t)file->count, sizeof(struct tensor), by_place);
     for (int64_t i = 0; i < file->count; i++) {
-        const struct tensor *tensor = &file->tensors[i];
+        const struct tensor *tensor = &file->items[i];
         if (tensor->data < end) return wrong_tensor(parsing, tensor, "overlaps another");
         if (tensor->data > end) return wrong_tensor(parsing, tensor, "unused bytes before it");
         end = tensor->data + tensor->bytes;
@@ -180,12 +175,6 @@ static enum status check_layout(const struct parsing *parsing) {
     if (end != parsing->data + parsing->data_bytes) {
         return FAIL(MISMATCH, "%s: %zu bytes after the last tensor", parsing->path,
                     (size_t)(parsing->data + parsing->data_bytes - end));
-    }
-    if (file->count > 1) qsort(file->tensors, (size_t)file->count, sizeof(struct tensor), by_name);
-    for (int64_t i = 1; i < file->count; i++) {
-        if (strcmp(file->tensors[i - 1].name, file->tensors[i].name) == 0) {
-            return wrong_tensor(parsing, &file->tensors[i], "stands twice");
-        }
     }
     return STATUS_OK;
 }
@@ -206,12 +195,13 @@ static enum status parse_header(struct parsing *parsing) {
         }
     }
     if (!json_end(json)) return malformed(parsing, "header");
-    return check_layout(parsing);
+    TRY(check_layout(parsing));
+    return tensors_sort(parsing->path, parsing->file);
 }
 
 enum status safetensors_parse(const char *path, const char *bytes, size_t size,
-                              struct safetensors *parsed) {
-    struct safetensors file = {0};
+                              struct tensors *parsed) {
+    struct tensors file = {0};
     struct parsing parsing = {.path = path, .file = &file};
     enum status status = STATUS_OK;
     uint64_t header;
@@ -233,20 +223,8 @@ enum status safetensors_parse(const char *path, const char *bytes, size_t size,
     }
     TRY_OUT(status, parse_header(&parsing));
     *parsed = file;
-    file = (struct safetensors){0};
+    file = (struct tensors){0};
 out:
-    safetensors_free(&file);
+    tensors_free(&file);
     return status;
-}
-
-const struct tensor *safetensors_find(const struct safetensors *file, const char *name) {
-    const struct tensor wanted = {.name = name};
-    if (file->count == 0) return NULL;
-    return bsearch(&wanted, file->tensors, (size_t)file->count, sizeof wanted, by_name);
-}
-
-void safetensors_free(struct safetensors *file) {
-    free(file->tensors);
-    free(file->names);
-    *file = (struct safetensors){0};
 }

@@ -1,9 +1,39 @@
-// The numbers of a checkpoint's tensor as f32, whatever they are stored as.
+// Tensors by name, and their numbers as f32, whatever they are stored as.
+
+#include "ops/model/tensor.h"
 
 #include "ops/base/check.h"
-#include "ops/model/safetensors.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+static int by_name(const void *a, const void *b) {
+    const struct tensor *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+enum status tensors_sort(const char *path, struct tensors *tensors) {
+    if (tensors->count < 2) return STATUS_OK;
+    qsort(tensors->items, (size_t)tensors->count, sizeof(struct tensor), by_name);
+    for (int64_t i = 1; i < tensors->count; i++) {
+        const char *name = tensors->items[i].name;
+        if (strcmp(tensors->items[i - 1].name, name) != 0) continue;
+        return FAIL(MISMATCH, "%s: tensor %.200s stands twice", path, name);
+    }
+    return STATUS_OK;
+}
+
+const struct tensor *tensors_find(const struct tensors *tensors, const char *name) {
+    const struct tensor wanted = {.name = name};
+    if (tensors->count == 0) return NULL;
+    return bsearch(&wanted, tensors->items, (size_t)tensors->count, sizeof wanted, by_name);
+}
+
+void tensors_free(struct tensors *tensors) {
+    free(tensors->items);
+    free(tensors->names);
+    *tensors = (struct tensors){0};
+}
 
 const char *dtype_name(enum dtype dtype) {
     static const char *const names[] = {"F32", "BF16", "F16", "of an unsupported type"};

@@ -4,6 +4,7 @@
 #include "ops/model/weights.h"
 
 #include "ops/model/fingerprint.h"
+#include "ops/model/foreign.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -63,7 +64,7 @@ static const struct row layer_rows[] = {
 #define LAYER_ROWS (sizeof layer_rows / sizeof layer_rows[0])
 
 struct binding {
-    const char *path;
+    const char *path; // of all: a folder, or the one file
     const struct mamba2_config *config;
     struct mamba2_weights *weights;
     struct fingerprint *fingerprint;
@@ -114,11 +115,11 @@ static enum status check_shape(const struct binding *binding, const struct row *
         char has[160], needs[64];
         shape_text(tensor->shape, tensor->dims, has, sizeof has);
         shape_text(shape, dims, needs, sizeof needs);
-        return FAIL(MISMATCH, "%s: tensor %s has shape [%s], config.json says [%s]", binding->path,
+        return FAIL(MISMATCH, "%s: tensor %s has shape [%s], config.json says [%s]", tensor->path,
                     tensor->name, has, needs);
     }
     if (tensor->dtype == DTYPE_OTHER) {
-        return FAIL(MISMATCH, "%s: tensor %s is neither F32 nor BF16 nor F16", binding->path,
+        return FAIL(MISMATCH, "%s: tensor %s is neither F32 nor BF16 nor F16", tensor->path,
                     tensor->name);
     }
     return STATUS_OK;
@@ -129,10 +130,10 @@ static enum status bind_row(struct binding *binding, const struct row *row, cons
     const struct tensor **place = (const struct tensor **)(void *)((char *)target + row->offset);
     struct mamba2_weights *weights = binding->weights;
     if (!is_present(row, binding->config)) return STATUS_OK;
-    const struct tensor *tensor = safetensors_find(&weights->header, name);
+    const struct tensor *tensor = tensors_find(&weights->checkpoint.tensors, name);
     if (tensor == NULL) return FAIL(MISMATCH, "%s: tensor %s is missing", binding->path, name);
     TRY(check_shape(binding, row, tensor));
-    TRY(fingerprint_tensor(binding->fingerprint, binding->path, tensor));
+    TRY(fingerprint_tensor(binding->fingerprint, tensor));
     if (tensor_needs_room(tensor) && tensor->count > weights->largest) {
         weights->largest = tensor->count;
     }
@@ -146,7 +147,7 @@ static enum status check_a(const struct binding *binding, const struct tensor *a
     weights_a(a_log, binding->a);
     for (int64_t head = 0; head < a_log->count; head++) {
         if (!isfinite(binding->a[head])) {
-            return FAIL(MISMATCH, "%s: tensor %s: exp of element %lld is no f32", binding->path,
+            return FAIL(MISMATCH, "%s: tensor %s: exp of element %lld is no f32", a_log->path,
                         a_log->name, (long long)head);
         }
     }
@@ -175,15 +176,39 @@ static enum status bind_layers(struct binding *binding) {
     return STATUS_OK;
 }
 
+// Some writers keep a copy of a tied head; one that differs belongs to another model.
+static enum status check_copy(const struct binding *binding, const struct tensor *head) {
+    const struct tensor *embedding = binding->weights->embedding;
+    TRY(check_shape(binding, &head_row, head));
+    if (head->dtype == embedding->dtype &&
+        (head->data == embedding->data || memcmp(head->data, embedding->data, head->bytes) == 0)) {
+        return STATUS_OK;
+    }
+    return FAIL(MISMATCH,
+                "%s: tensor %s is not the embedding, but the config says that they are tied; if "
+                "the head was trained, set tie_word_embeddings (tie_embeddings) to false",
+                head->path, head->name);
+}
+
 // A config that says nothing is settled by the file; one that says "untied" must have a head.
 static enum status bind_head(struct binding *binding, struct mamba2_config *config) {
     struct mamba2_weights *weights = binding->weights;
-    const struct tensor *head = safetensors_find(&weights->header, head_row.name);
+    const struct tensor *head = tensors_find(&weights->checkpoint.tensors, head_row.name);
     if (!config->tied_given) config->tied = head == NULL;
     if (!config->tied) return bind_row(binding, &head_row, head_row.name, weights);
-    if (head != NULL) binding->used++; // some writers keep the copy
+    if (head != NULL) TRY(check_copy(binding, head));
+    if (head != NULL) binding->used++;
     weights->head = weights->embedding;
     return STATUS_OK;
+}
+
+// Some checkpoints have been cut to the rows that are tokens, though the config speaks of padding.
+static void settle_vocabulary(const struct mamba2_weights *weights, struct mamba2_config *config) {
+    const struct tensor *embedding = tensors_find(&weights->checkpoint.tensors, embedding_row.name);
+    if (embedding != NULL && embedding->dims == 2 &&
+        embedding->shape[0] == config->vocab_unpadded) {
+        config->vocab_size = config->vocab_unpadded;
+    }
 }
 
 static bool is_known(const struct mamba2_config *config, const char *name) {
@@ -206,31 +231,34 @@ static bool is_known(const struct mamba2_config *config, const char *name) {
 
 // What is in the file and not in the table would change the result of whoever wrote it.
 static enum status check_all_used(const struct binding *binding) {
-    const struct safetensors *header = &binding->weights->header;
-    if (binding->used == header->count) return STATUS_OK;
-    for (int64_t i = 0; i < header->count; i++) {
-        const char *name = header->tensors[i].name;
+    const struct tensors *tensors = &binding->weights->checkpoint.tensors;
+    if (binding->used == tensors->count) return STATUS_OK;
+    for (int64_t i = 0; i < tensors->count; i++) {
+        const char *name = tensors->items[i].name;
         if (is_known(binding->config, name)) continue;
         return FAIL(MISMATCH,
                     "%s: tensor %.200s is no part of the model that config.json describes",
-                    binding->path, name);
+                    tensors->items[i].path, name);
     }
     return FAIL(MISMATCH, "%s: a tensor stands twice under different spellings", binding->path);
 }
 
-enum status weights_bind(const char *path, const char *bytes, size_t size,
-                         struct mamba2_config *config, struct mamba2_weights *opened) {
+// Takes over the checkpoint, also if it fails.
+static enum status bind(const char *path, struct checkpoint *checkpoint,
+                        struct mamba2_config *config, struct mamba2_weights *opened) {
     enum status status = STATUS_OK;
-    struct mamba2_weights weights = {0};
+    struct mamba2_weights weights = {.checkpoint = *checkpoint};
     struct binding binding = {.path = path, .config = config, .weights = &weights};
-    TRY(fingerprint_open(&binding.fingerprint));
+    *checkpoint = (struct checkpoint){0};
+    TRY_OUT(status, fingerprint_open(&binding.fingerprint));
     binding.a = malloc((size_t)config->heads * sizeof(float));
     weights.layers = calloc((size_t)config->layers, sizeof *weights.layers);
     if (binding.a == NULL || weights.layers == NULL) {
         status = FAIL(NO_MEMORY, "tensor table of %lld layers", (long long)config->layers);
         goto out;
     }
-    TRY_OUT(status, safetensors_parse(path, bytes, size, &weights.header));
+    TRY_OUT(status, foreign_tensors(&weights.checkpoint.tensors));
+    settle_vocabulary(&weights, config);
     TRY_OUT(status, bind_row(&binding, &embedding_row, embedding_row.name, &weights));
     TRY_OUT(status, bind_layers(&binding));
     TRY_OUT(status, bind_row(&binding, &norm_row, norm_row.name, &weights));
@@ -247,26 +275,22 @@ out:
     return status;
 }
 
+enum status weights_parse(const char *path, const char *bytes, size_t size,
+                          struct mamba2_config *config, struct mamba2_weights *opened) {
+    struct checkpoint checkpoint = {0};
+    TRY(checkpoint_parse(path, bytes, size, &checkpoint));
+    return bind(path, &checkpoint, config, opened);
+}
+
 enum status weights_open(const char *dir, struct mamba2_config *config,
                          struct mamba2_weights *opened) {
-    struct mapped_file file = {0};
-    char path[4096];
-    if (snprintf(path, sizeof path, "%s/model.safetensors", dir) >= (int)sizeof path) {
-        return FAIL(USAGE, "a path of over %zu bytes: %.64s...", sizeof path, dir);
-    }
-    TRY(mapped_file_open(path, SIZE_MAX, &file));
-    const enum status status = weights_bind(path, file.bytes, file.size, config, opened);
-    if (status != STATUS_OK) {
-        mapped_file_close(&file);
-    } else {
-        opened->file = file;
-    }
-    return status;
+    struct checkpoint checkpoint = {0};
+    TRY(checkpoint_open(dir, &checkpoint));
+    return bind(dir, &checkpoint, config, opened);
 }
 
 void weights_close(struct mamba2_weights *weights) {
     free(weights->layers);
-    safetensors_free(&weights->header);
-    mapped_file_close(&weights->file);
+    checkpoint_close(&weights->checkpoint);
     *weights = (struct mamba2_weights){0};
 }

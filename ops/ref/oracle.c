@@ -159,11 +159,11 @@ static void recur(struct oracle *o, const struct oracle_layer *layer, double *st
 // y becomes the gated and normed y.
 static void gate(struct oracle *o, const struct oracle_layer *layer, const double *z) {
     const struct oracle_weights *w = o->weights;
-    const int64_t width = d_inner(w) / w->groups;
+    const int64_t width = d_inner(w) / w->norm_groups;
     for (int64_t i = 0; !w->norm_before_gate && i < d_inner(w); i++) {
         o->y[i] *= ref_silu(z[i]);
     }
-    for (int64_t g = 0; g < w->groups; g++) {
+    for (int64_t g = 0; g < w->norm_groups; g++) {
         double *y = o->y + g * width;
         rms_norm(y, layer->gate_norm + g * width, width, w->epsilon, y);
     }

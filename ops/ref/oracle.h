@@ -29,6 +29,7 @@ struct oracle_weights {
     double epsilon;
     double dt_least, dt_most;
     bool norm_before_gate;
+    int64_t norm_groups;              // of the gated norm: groups, or 1
     const float *embedding;           // [vocab, d_model]
     const float *head;                // [vocab, d_model]; the embedding where tied
     const float *final_norm;          // [d_model]

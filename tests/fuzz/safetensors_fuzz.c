@@ -30,17 +30,17 @@ static void read_tensor(const struct tensor *tensor, const uint8_t *data, size_t
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct safetensors file;
+    struct tensors file;
     if (safetensors_parse("fuzz", (const char *)data, size, &file) != STATUS_OK) return 0;
     size_t bytes = 0;
     for (int64_t i = 0; i < file.count; i++) {
-        const struct tensor *tensor = &file.tensors[i];
+        const struct tensor *tensor = &file.items[i];
         read_tensor(tensor, data, size);
-        check(safetensors_find(&file, tensor->name) == tensor);
+        check(tensors_find(&file, tensor->name) == tensor);
         bytes += tensor->bytes;
     }
     check(bytes + 8 <= size);
-    check(safetensors_find(&file, "") == NULL || file.count > 0);
-    safetensors_free(&file);
+    check(tensors_find(&file, "") == NULL || file.count > 0);
+    tensors_free(&file);
     return 0;
 }

@@ -4,9 +4,11 @@ import json
 import os
 import struct
 import unittest
+import zipfile
 
-from failing import FailureTest
-from harness import HAVE_KAFKA, longscan, main, need_shared
+import layouts
+from failing import FailureTest, tiny_model
+from harness import HAVE_KAFKA, longscan, main
 
 GOOD = [{"id": f"good-{i}", "tokens": [1, 2, 3]} for i in range(3)]
 WEIGHT = "backbone.layers.1.mixer.in_proj.weight"
@@ -94,13 +96,86 @@ class Models(FailureTest):
         self.model_of(self.raw, None)
         self.refused(2, ["config.json", "No such file"], "--input", self.input)
         self.model_of(None, json.dumps(self.config))
-        self.refused(2, ["model.safetensors", "No such file"], "--input", self.input)
+        self.refused(2, ["holds no weights", "model.safetensors"], "--input", self.input)
         self.model = self.input
         self.refused(2, [str(self.input)], "--input", self.input)
 
-    def test_the_original_layout_is_refused_by_name(self):
-        self.model = need_shared("models", "passkey-1.8m-original")
-        self.refused(4, ["config.json", "original", "convert"], "--input", self.input)
+    def test_no_weights_in_a_folder(self):
+        self.model_of(None, json.dumps(self.config))
+        self.write("model/model.gguf", "GGUF")
+        self.refused(2, ["holds no weights"], "--input", self.input)
+
+    def test_other_models(self):
+        """By the field that told it, and by what the tensors are called."""
+        original = {"d_model": 32, "n_layer": 2, "vocab_size": 96, "ssm_cfg": {"layer": "Mamba2", "headdim": 16}}
+        for needles, config in (
+                (["model_type", "bamba", "hybrid"], {**self.config, "model_type": "bamba"}),
+                (["model_type", "\"mamba\"", "Mamba-1"], {**self.config, "model_type": "mamba"}),
+                (["model_type", "rwkv", "RWKV"], {**self.config, "model_type": "rwkv"}),
+                (["quantization_config", "bits"], {**self.config, "quantization_config": {"bits": 4}}),
+                (["attn", "[3]"], {**self.config, "attn_layer_idx": [3]}),
+                (["ssm_cfg.layer", "Mamba1"], {**original, "ssm_cfg": {"layer": "Mamba1"}}),
+                (["ssm_cfg.layer is missing", "Mamba-1"], {**original, "ssm_cfg": {}}),
+                (["attn_layer_idx", "[1]"], {**original, "attn_layer_idx": [1]}),
+                (["d_intermediate", "512"], {**original, "d_intermediate": 512}),
+                (["ssm_cfg.D_has_hdim"], {**original, "ssm_cfg": {"layer": "Mamba2", "D_has_hdim": True}}),
+                (["ssm_cfg.rmsnorm"], {**original, "ssm_cfg": {"layer": "Mamba2", "rmsnorm": False}}),
+                (["ssm_cfg.headdim", "0"], {**original, "ssm_cfg": {"layer": "Mamba2", "headdim": 0}})):
+            with self.subTest(config=config):
+                self.refuses(4, ["config.json", *needles], self.raw, json.dumps(config))
+        for name, what in (("backbone.layers.0.mixer.x_proj.weight", "Mamba-1"), ("layers.0.self_attn.q_proj.weight", "attention"),
+                           ("backbone.layers.1.mlp.fc1.weight", "MLP"), ("blocks.0.att.key.weight", "RWKV"),
+                           ("backbone.layers.1.mixer.in_proj.qweight", "quantised")):
+            with self.subTest(name=name):
+                renamed = {(name if old == WEIGHT else old): tensor for old, tensor in self.header.items()}
+                self.refuses(4, [name, what], self.build(renamed))
+
+    def test_a_head_that_is_not_the_embedding(self):
+        embedding = self.header["backbone.embeddings.weight"]
+        size = embedding["data_offsets"][1] - embedding["data_offsets"][0]
+        head = {"dtype": "F32", "shape": embedding["shape"], "data_offsets": [len(self.data), len(self.data) + size]}
+        self.refuses(4, ["lm_head.weight", "tied", "tie_word_embeddings"],
+                     self.build({**self.header, "lm_head.weight": head}, self.data + bytes(size)))
+
+    def test_torch_files(self):
+        self.model_of(None, json.dumps(self.config))
+        _, tensors = layouts.read_hf(tiny_model())
+        good = self.folder / "good.bin"
+        layouts.write_torch(good, tensors)
+        raw = good.read_bytes()
+        packed = self.folder / "packed.bin"
+        with zipfile.ZipFile(good) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+            for entry in old.infolist():
+                new.writestr(entry.filename, old.read(entry))
+        evil = self.folder / "evil.bin"
+        with zipfile.ZipFile(evil, "w") as file:
+            file.writestr("x/data.pkl", b"\x80\x02cposix\nsystem\nX\x0b\0\0\0touch /evil\x85R.")
+        for needles, data in ((["no zip"], b""), (["does not end as a zip"], raw[:-1]), (["does not end as a zip"], raw + b"x"),
+                              (["does not end as a zip"], raw[:5000]), (["data.pkl", "compressed"], packed.read_bytes()),
+                              (["posix.system", "nothing was executed"], evil.read_bytes()),
+                              (["before 1.6", "save it again"], b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
+                              (["data.pkl", "CRC"], raw.replace(b"mixer.dt_bias", b"mixer.dt_bium", 1))):
+            with self.subTest(needles=needles):
+                self.write("model/pytorch_model.bin", data)
+                self.refused(4, ["pytorch_model.bin", *needles], "--input", self.input)
+
+    def test_shards(self):
+        self.model_of(None, json.dumps(self.config))
+        config, tensors = layouts.read_hf(tiny_model())
+        self.model = self.folder / "shards"
+        layouts.write_shards(self.model, config, tensors, 2)
+        index = self.model / "model.safetensors.index.json"
+        good = index.read_text()
+        for needles, text in ((["../../x.safetensors", "same folder"], good.replace("model-00001-of-00002", "../../x", 1)),
+                              (["/x.safetensors", "same folder"], good.replace("model-00002-of-00002", "/x", 1)),
+                              (["byte", "index.json"], good[:-9]), (["weight_map"], "{}")):
+            with self.subTest(needles=needles):
+                index.write_text(text)
+                self.refused(4, ["index.json", *needles], "--input", self.input)
+        index.write_text(good)
+        second = self.model / "model-00002-of-00002.safetensors"
+        second.unlink()
+        self.refused(2, [second.name, "no such file", "index.json", "fetch it"], "--input", self.input)
 
 
 class Options(FailureTest):
