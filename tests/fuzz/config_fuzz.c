@@ -14,6 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (config_parse("fuzz", (const char *)data, size, &config) != STATUS_OK) return 0;
     check(config.hidden_size > 0 && config.layers > 0 && config.vocab_size > 0);
     check(config.d_state > 0 && config.head_dim > 0 && config.d_conv > 1);
+    check(config.vocab_unpadded > 0 && config.vocab_unpadded <= config.vocab_size);
+    check(config.norm_groups == config.groups);
     check(config.heads > 0 && config.groups > 0 && config.heads % config.groups == 0);
     check(config.d_inner == config.heads * config.head_dim);
     check(config.proj_width == config.d_inner + config.conv_width + config.heads);
