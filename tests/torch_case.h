@@ -25,8 +25,9 @@ static inline void blob_text(struct blob *blob, const char *text) {
 
 static inline void blob_number(struct blob *blob, uint64_t value, int bytes) {
     for (int i = 0; i < bytes; i++) {
-        const char byte = (char)(value >> 8 * i & 0xFF);
+        const char byte = (char)(value & 0xFF);
         blob_put(blob, &byte, 1);
+        value >>= 8;
     }
 }
 

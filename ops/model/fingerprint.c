@@ -54,21 +54,40 @@ void fingerprint_config(struct fingerprint *fingerprint, const struct mamba2_con
     }
 }
 
-// The position of the first NaN or infinity among `count` elements as stored, or -1.
-static int64_t find_not_finite(enum dtype dtype, const char *data, int64_t count) {
+static bool is_finite_at(enum dtype dtype, const char *data, int64_t at) {
     const uint16_t exponent = dtype == DTYPE_BF16 ? 0x7F80 : 0x7C00;
-    for (int64_t i = 0; i < count; i++) {
-        if (dtype == DTYPE_F32) {
-            uint32_t bits;
-            memcpy(&bits, data + 4 * i, sizeof bits);
-            if ((bits & 0x7F800000) == 0x7F800000) return i;
-        } else {
-            uint16_t bits;
-            memcpy(&bits, data + 2 * i, sizeof bits);
-            if ((bits & exponent) == exponent) return i;
+    uint32_t wide;
+    uint16_t narrow;
+    if (dtype == DTYPE_F32) {
+        memcpy(&wide, data + 4 * at, sizeof wide);
+        return (wide & 0x7F800000) != 0x7F800000;
+    }
+    memcpy(&narrow, data + 2 * at, sizeof narrow);
+    return (narrow & exponent) != exponent;
+}
+
+// The position of the first NaN or infinity among `count` elements as stored, or -1. All are looked
+// at before one is looked for, since compilers make vectors of a loop that does not stop.
+static int64_t find_not_finite(enum dtype dtype, const char *data, int64_t count) {
+    int64_t bad = 0;
+    if (dtype == DTYPE_F32) {
+        for (int64_t i = 0; i < count; i++) {
+            bad += !is_finite_at(DTYPE_F32, data, i);
+        }
+    } else if (dtype == DTYPE_BF16) {
+        for (int64_t i = 0; i < count; i++) {
+            bad += !is_finite_at(DTYPE_BF16, data, i);
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++) {
+            bad += !is_finite_at(DTYPE_F16, data, i);
         }
     }
-    return -1;
+    if (bad == 0) return -1;
+    for (bad = 0; is_finite_at(dtype, data, bad);) {
+        bad++;
+    }
+    return bad;
 }
 
 // Checks and hashes block by block, so that each byte comes from the disk once.

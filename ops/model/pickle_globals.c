@@ -54,7 +54,7 @@ enum status pickle_global(const struct machine *machine, const char *module, siz
 static bool take_sizes(const struct machine *machine, const struct value *tuple, int64_t *sizes,
                        int32_t *dims) {
     if (tuple->kind != VALUE_TUPLE || tuple->count > TENSOR_DIMS_MOST) return false;
-    const struct value *cell = machine->cells.items + tuple->at;
+    const struct value *cell = pickle_cells(machine, tuple);
     for (int64_t i = 0; i < tuple->count; i++) {
         if (cell[i].kind != VALUE_INT || cell[i].at < 0) return false;
         sizes[i] = cell[i].at;
@@ -67,7 +67,7 @@ static bool take_sizes(const struct machine *machine, const struct value *tuple,
 static enum status make_tensor(struct machine *machine, const struct value *arguments,
                                struct value *made) {
     struct state_dict *dict = machine->dict;
-    const struct value *cell = machine->cells.items + arguments->at;
+    const struct value *cell = pickle_cells(machine, arguments);
     struct pickle_tensor tensor = {0};
     int32_t strides = 0;
     void *tensors = dict->tensors;
@@ -97,7 +97,7 @@ enum status pickle_call(struct machine *machine, const struct value *global,
     if (global->kind != VALUE_GLOBAL || arguments->kind != VALUE_TUPLE) {
         return pickle_wrong(machine, "a call of what is no function");
     }
-    const struct value *cell = machine->cells.items + arguments->at;
+    const struct value *cell = pickle_cells(machine, arguments);
     switch (globals[global->at].global) {
     case GLOBAL_ORDERED_DICT:
         if (arguments->count != 0) break;
@@ -120,7 +120,7 @@ enum status pickle_storage_of(struct machine *machine, const struct value *id,
     struct state_dict *dict = machine->dict;
     void *storages = dict->storages;
     const bool five = id->kind == VALUE_TUPLE && id->count == 5;
-    const struct value *cell = five ? machine->cells.items + id->at : NULL;
+    const struct value *cell = five ? pickle_cells(machine, id) : NULL;
     if (!five || cell[0].kind != VALUE_TEXT ||
         !is(cell[0].text, (size_t)cell[0].count, "storage") || cell[1].kind != VALUE_GLOBAL ||
         globals[cell[1].at].global != GLOBAL_STORAGE || cell[2].kind != VALUE_TEXT ||

@@ -61,6 +61,12 @@ static inline enum status pickle_wrong(const struct machine *machine, const char
     return FAIL(MISMATCH, "%s, pickle byte %zu: %s", machine->path, machine->op, what);
 }
 
+// A tuple's values; NULL if it has none.
+static inline const struct value *pickle_cells(const struct machine *machine,
+                                               const struct value *tuple) {
+    return tuple->count > 0 ? machine->cells.items + tuple->at : NULL;
+}
+
 enum status pickle_append(struct values *values, struct value value);
 enum status pickle_push(struct machine *machine, struct value value);
 enum status pickle_push_number(struct machine *machine, enum value_kind kind, int64_t number);
