@@ -44,8 +44,8 @@ static inline uint32_t crc_of(const char *bytes, size_t count) {
 
 // How an entry lies; all zero: it does not.
 struct entry_lie {
-    int method, flags;
-    bool other_name, other_header; // in the entry's own header; no header where it should be
+    int method, method_here, flags; // method_here: in the entry's own header alone
+    bool other_name, other_header;  // in the entry's own header; no header where it should be
     bool wrong_crc;
     uint64_t packed, longer, at; // added to its size in the file, to both its sizes, to its place
     bool wide, wide_cut;         // sizes and place in a zip64 field; one that is too short
@@ -66,7 +66,7 @@ static inline void zip_add(struct zip_case *zip, const char *name, const void *d
     blob_put(file, lie->other_header ? "PK\3\5" : "PK\3\4", 4);
     blob_number(file, 20, 2);
     blob_number(file, (uint64_t)lie->flags, 2);
-    blob_number(file, (uint64_t)lie->method, 2);
+    blob_number(file, (uint64_t)lie->method_here, 2);
     blob_number(file, 0, 4);
     blob_number(file, crc, 4);
     blob_number(file, bytes, 4);
@@ -105,12 +105,12 @@ static inline void zip_add(struct zip_case *zip, const char *name, const void *d
 
 // How the end lies.
 struct end_lie {
-    bool wide, full;       // a zip64 end too; and the narrow one says that it is too narrow
-    uint64_t entries;      // added
-    uint64_t bytes, at;    // of the directory, added
-    uint64_t wide_entries; // added in the zip64 end alone
-    uint64_t wide_bytes;   // of the zip64 end's record, added
-    uint64_t wide_at;      // of its place in the locator, added
+    bool wide, full;    // a zip64 end too; and the narrow one says that it is too narrow
+    uint64_t entries;   // added
+    uint64_t bytes, at; // of the directory, added
+    uint64_t wide_entries, narrow_entries; // added in one of the two ends alone
+    uint64_t wide_bytes;                   // of the zip64 end's record, added
+    uint64_t wide_at;                      // of its place in the locator, added
     int disk;
     const char *behind; // put behind the file
 };
@@ -118,7 +118,7 @@ struct end_lie {
 static inline void zip_end(struct zip_case *zip, const struct end_lie *lie) {
     struct blob *file = &zip->file;
     const uint64_t at = file->count + lie->at, bytes = zip->directory.count + lie->bytes;
-    const uint64_t entries = zip->entries + lie->entries;
+    const uint64_t entries = zip->entries + lie->entries, narrow = entries + lie->narrow_entries;
     blob_put(file, zip->directory.bytes, zip->directory.count);
     const uint64_t wide = file->count;
     if (lie->wide) {
@@ -137,8 +137,8 @@ static inline void zip_end(struct zip_case *zip, const struct end_lie *lie) {
     blob_put(file, "PK\5\6", 4);
     blob_number(file, (uint64_t)lie->disk, 2);
     blob_number(file, 0, 2);
-    blob_number(file, lie->full ? UINT16_MAX : entries, 2);
-    blob_number(file, lie->full ? UINT16_MAX : entries, 2);
+    blob_number(file, lie->full ? UINT16_MAX : narrow, 2);
+    blob_number(file, lie->full ? UINT16_MAX : narrow, 2);
     blob_number(file, lie->full ? UINT32_MAX : bytes, 4);
     blob_number(file, lie->full ? UINT32_MAX : at, 4);
     blob_number(file, 0, 2);

@@ -34,7 +34,7 @@ static const struct tensor_case good[] = {
 struct making {
     const struct tensor_case *tensors; // in place of the good ones
     int count;
-    struct entry_lie pickle, data;
+    struct entry_lie pickle, data, last;
     struct end_lie end;
     const char *extra, *extra_data; // one more entry
     bool one_missing;               // the second storage's entry
@@ -50,7 +50,7 @@ static void make_zip(const struct making *making, const struct blob *pickle, str
     if (making->extra != NULL) {
         zip_add(zip, making->extra, making->extra_data, strlen(making->extra_data), &none);
     }
-    zip_add(zip, "model/version", "3\n", 2, &none);
+    zip_add(zip, "model/version", "3\n", 2, &making->last);
     zip_end(zip, &making->end);
 }
 
@@ -60,6 +60,25 @@ static enum status parse(const char *bytes, size_t size, struct tensors *parsed,
     assert_non_null(*copy);
     if (size > 0) memcpy(*copy, bytes, size);
     return torch_parse("model.bin", *copy, size, parsed);
+}
+
+// The same file as a zip alone, so that no later check hides that an earlier one is missing.
+static enum status make_and_unzip(const struct making *making) {
+    struct blob *pickle = calloc(1, sizeof *pickle);
+    struct zip_case *zip = calloc(1, sizeof *zip);
+    struct zip parsed = {0};
+    assert_true(pickle != NULL && zip != NULL);
+    pickle_dict(pickle, good, GOOD);
+    make_zip(making, pickle, zip);
+    char *copy = malloc(zip->file.count);
+    assert_non_null(copy);
+    memcpy(copy, zip->file.bytes, zip->file.count);
+    const enum status status = zip_parse("model.bin", copy, zip->file.count, &parsed);
+    zip_free(&parsed);
+    free(copy);
+    free(pickle);
+    free(zip);
+    return status;
 }
 
 static enum status make(const struct making *making, struct tensors *parsed, char **copy) {
@@ -123,39 +142,48 @@ static void zips_that_lie_are_refused(void **state) {
     static const struct {
         const char *what;
         struct making making;
+        bool later; // the zip is right, the rest is not
     } cases[] = {
-        {"a compressed storage",            {.data = {.method = 8}}                                            },
-        {"a compressed pickle",             {.pickle = {.method = 8}}                                          },
-        {"an encrypted entry",              {.data = {.flags = 1}}                                             },
-        {"another name in the entry",       {.data = {.other_name = true}}                                     },
-        {"no entry there",                  {.data = {.other_header = true}}                                   },
-        {"a pickle of another CRC",         {.pickle = {.wrong_crc = true}}                                    },
-        {"two sizes",                       {.data = {.packed = 1}}                                            },
-        {"too long",                        {.data = {.longer = 1 << 20}}                                      },
-        {"into the next entry",             {.data = {.longer = 8}}                                            },
-        {"outside the file",                {.data = {.at = 1 << 30}}                                          },
-        {"at another place",                {.data = {.at = 1}}                                                },
-        {"outside by 2^63",                 {.data = {.wide = true, .at = UINT64_C(1) << 63}}                  },
-        {"past the end by overflow",        {.data = {.wide = true, .longer = UINT64_MAX - 30}}                },
-        {"a zip64 field that is too short", {.data = {.wide = true, .wide_cut = true}}                         },
-        {"more entries",                    {.end = {.entries = 1}}                                            },
-        {"fewer entries",                   {.end = {.entries = UINT64_MAX}}                                   },
-        {"millions of entries",             {.end = {.wide = true, .full = true, .entries = 1 << 30}}          },
-        {"2^63 entries",                    {.end = {.wide = true, .full = true, .entries = UINT64_C(1) << 63}}},
-        {"a longer directory",              {.end = {.bytes = 1}}                                              },
-        {"a directory elsewhere",           {.end = {.at = 1}}                                                 },
-        {"a directory before the file",     {.end = {.at = UINT64_MAX - 8}}                                    },
-        {"two ends",                        {.end = {.wide = true, .wide_entries = 1}}                         },
-        {"a zip64 end elsewhere",           {.end = {.wide = true, .wide_at = 1}}                              },
-        {"a zip64 end outside",             {.end = {.wide = true, .wide_at = UINT64_C(1) << 62}}              },
-        {"a longer zip64 end",              {.end = {.wide = true, .wide_bytes = 1}}                           },
-        {"a second disk",                   {.end = {.disk = 1}}                                               },
-        {"a byte behind",                   {.end = {.behind = "x"}}                                           },
-        {"a name twice",                    {.extra = "model/data/1", .extra_data = "12345678"}                },
-        {"two pickles",                     {.extra = "other/data.pkl", .extra_data = "."}                     },
-        {"a storage missing",               {.one_missing = true}                                              },
+        {"one whose own header says so",    {.data = {.method_here = 8}},                              false},
+        {"the last entry too long",         {.last = {.longer = 1}},                                   false},
+        {"a narrow end that differs",       {.end = {.wide = true, .narrow_entries = 1}},              false},
+        {"a compressed storage",            {.data = {.method = 8}},                                   false},
+        {"a compressed pickle",             {.pickle = {.method = 8}},                                 false},
+        {"an encrypted entry",              {.data = {.flags = 1}},                                    false},
+        {"another name in the entry",       {.data = {.other_name = true}},                            false},
+        {"no entry there",                  {.data = {.other_header = true}},                          false},
+        {"a pickle of another CRC",         {.pickle = {.wrong_crc = true}},                           true },
+        {"two sizes",                       {.data = {.packed = 1}},                                   false},
+        {"too long",                        {.data = {.longer = 1 << 20}},                             false},
+        {"into the next entry",             {.data = {.longer = 8}},                                   false},
+        {"outside the file",                {.data = {.at = 1 << 30}},                                 false},
+        {"at another place",                {.data = {.at = 1}},                                       false},
+        {"outside by 2^63",                 {.data = {.wide = true, .at = UINT64_C(1) << 63}},         false},
+        {"past the end by overflow",        {.data = {.wide = true, .longer = UINT64_MAX - 30}},       false},
+        {"a zip64 field that is too short", {.data = {.wide = true, .wide_cut = true}},                false},
+        {"more entries",                    {.end = {.entries = 1}},                                   false},
+        {"fewer entries",                   {.end = {.entries = UINT64_MAX}},                          false},
+        {"millions of entries",             {.end = {.wide = true, .full = true, .entries = 1 << 30}}, false},
+        {"2^63 entries",
+         {.end = {.wide = true, .full = true, .entries = UINT64_C(1) << 63}},
+         false                                                                                              },
+        {"a longer directory",              {.end = {.bytes = 1}},                                     false},
+        {"a directory elsewhere",           {.end = {.at = 1}},                                        false},
+        {"a directory before the file",     {.end = {.at = UINT64_MAX - 8}},                           false},
+        {"two ends",                        {.end = {.wide = true, .wide_entries = 1}},                false},
+        {"a zip64 end elsewhere",           {.end = {.wide = true, .wide_at = 1}},                     false},
+        {"a zip64 end outside",             {.end = {.wide = true, .wide_at = UINT64_C(1) << 62}},     false},
+        {"a longer zip64 end",              {.end = {.wide = true, .wide_bytes = 1}},                  false},
+        {"a second disk",                   {.end = {.disk = 1}},                                      false},
+        {"a byte behind",                   {.end = {.behind = "x"}},                                  false},
+        {"a name twice",                    {.extra = "model/data/1", .extra_data = "12345678"},       false},
+        {"two pickles",                     {.extra = "other/data.pkl", .extra_data = "\x80\x02}."},   true },
+        {"a storage missing",               {.one_missing = true},                                     true },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        if ((make_and_unzip(&cases[i].making) == STATUS_OK) != cases[i].later) {
+            fail_msg("zip: %s", cases[i].what);
+        }
         refuses(&cases[i].making, cases[i].what);
     }
 }
@@ -228,12 +256,13 @@ static void pickles_that_lie_are_refused(void **state) {
         PICKLE(""),
         PICKLE("\x80"),
         PICKLE("\x80\x02"),
-        PICKLE("\x80\x02."),                                 // nothing on the stack
-        PICKLE("\x80\x02K\1."),                              // no dict
-        PICKLE("\x80\x02}}."),                               // two
-        PICKLE("\x80\x02}.x"),                               // bytes behind
-        PICKLE("\x80\x04\x95\0\0\0\0\0\0\0\0}."),            // protocol 4
-        PICKLE("\x80\x02" "cposix\nsystem\nX\2\0\0\0id\x85R."), // os.system("id")
+        PICKLE("\x80\x02."),                      // nothing on the stack
+        PICKLE("\x80\x02K\1."),                   // no dict
+        PICKLE("\x80\x02}}."),                    // two
+        PICKLE("\x80\x02}.x"),                    // bytes behind
+        PICKLE("\x80\x04\x95\0\0\0\0\0\0\0\0}."), // protocol 4
+        PICKLE("\x80\x02"
+               "cposix\nsystem\nX\2\0\0\0id\x85R."), // os.system("id")
         PICKLE("\x80\x02"
                "cbuiltins\neval\nX\1\0\0\0"
                "1\x85R."), // eval("1")
@@ -283,9 +312,12 @@ static void pickles_that_lie_are_refused(void **state) {
         PICKLE("\x80\x02(X\7\0\0\0storageNX\1\0\0\0"
                "0X\3\0\0\0cpuK\1tQ."),
         PICKLE("\x80\x02"
-               "]."),               // a list: no opcode here
-        PICKLE("\x80\x02}\x82\1."), // nor EXT1
-        PICKLE("\x80\x02}\x81."),   // nor NEWOBJ
+               "]."),                            // a list: no opcode here
+        PICKLE("\x80\x02}}X\1\0\0\0aq\1h\0sb."), // never put there, and used where nobody looks
+        PICKLE("\x80\x02}}X\1\0\0\0a(X\7\0\0\0storageccollections\nOrderedDict\nX\1\0\0\0"
+               "0X\3\0\0\0cpuK\1tQsb."), // a dict as a storage's type
+        PICKLE("\x80\x02}\x82\1."),      // nor EXT1
+        PICKLE("\x80\x02}\x81."),        // nor NEWOBJ
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct state_dict dict = {0};
@@ -336,16 +368,28 @@ static void other_right_pickles_are_read(void **state) {
     free(pickle);
 }
 
-// A stack, a tuple and a text as large as they can be said to be.
+// A pickle that is right but for its stack, which grows too deep, and one that is too long.
 static void deep_pickles_are_refused(void **state) {
     (void)state;
+    static const int pairs[] = {1000, 40000};
     const size_t count = (size_t)5 << 20;
     struct state_dict dict;
     char *bytes = malloc(count);
     assert_non_null(bytes);
+    for (int i = 0; i < 2; i++) {
+        size_t at = 5;
+        memcpy(bytes, "\x80\x02}}(", at);
+        for (int pair = 0; pair < pairs[i]; pair++) {
+            memcpy(bytes + at, "X\0\0\0\0N", 6);
+            at += 6;
+        }
+        memcpy(bytes + at, "ub.", 3);
+        assert_int_equal(pickle_parse("deep", bytes, at + 3, &dict),
+                         i == 0 ? STATUS_OK : STATUS_MISMATCH);
+        if (i == 0) state_dict_free(&dict);
+    }
     memset(bytes, 'N', count);
     memcpy(bytes, "\x80\x02(", 3);
-    assert_int_equal(pickle_parse("deep", bytes, (size_t)1 << 20, &dict), STATUS_MISMATCH);
     assert_int_equal(pickle_parse("long", bytes, count, &dict), STATUS_MISMATCH);
     free(bytes);
 }

@@ -153,7 +153,7 @@ static enum status parse_zip(struct parsing *parsing, struct state_dict *dict) {
     if (!zip_entry_is_whole(pickle)) {
         return FAIL(MISMATCH,
                     "%s: " PICKLE " does not have its CRC-32: the file is damaged; fetch "
-                    "it again",
+                    "it again, or save it with checksums, which is torch's default",
                     parsing->path);
     }
     TRY(pickle_parse(parsing->path, pickle->data, pickle->bytes, dict));
