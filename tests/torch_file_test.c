@@ -47,7 +47,7 @@ static void make_zip(const struct making *making, const struct blob *pickle, str
     zip_add(zip, "model/byteorder", "little", 6, &none);
     zip_add(zip, "model/data/0", floats, sizeof floats, &making->data);
     if (!making->one_missing) zip_add(zip, "model/data/1", halves, sizeof halves, &none);
-    if (making->extra != NULL) {
+    if (making->extra_data != NULL) {
         zip_add(zip, making->extra, making->extra_data, strlen(making->extra_data), &none);
     }
     zip_add(zip, "model/version", "3\n", 2, &making->last);
@@ -67,7 +67,8 @@ static enum status make_and_unzip(const struct making *making) {
     struct blob *pickle = calloc(1, sizeof *pickle);
     struct zip_case *zip = calloc(1, sizeof *zip);
     struct zip parsed = {0};
-    assert_true(pickle != NULL && zip != NULL);
+    assert_non_null(pickle);
+    assert_non_null(zip);
     pickle_dict(pickle, good, GOOD);
     make_zip(making, pickle, zip);
     char *copy = malloc(zip->file.count);
@@ -84,7 +85,8 @@ static enum status make_and_unzip(const struct making *making) {
 static enum status make(const struct making *making, struct tensors *parsed, char **copy) {
     struct blob *pickle = calloc(1, sizeof *pickle);
     struct zip_case *zip = calloc(1, sizeof *zip);
-    assert_true(pickle != NULL && zip != NULL);
+    assert_non_null(pickle);
+    assert_non_null(zip);
     pickle_dict(pickle, making->tensors != NULL ? making->tensors : good,
                 making->tensors != NULL ? making->count : GOOD);
     make_zip(making, pickle, zip);
@@ -112,7 +114,6 @@ static void check_good(const struct making *making) {
     const struct tensor *a = tensors_find(&parsed, "a.weight");
     const struct tensor *b = tensors_find(&parsed, "b.weight");
     const struct tensor *part = tensors_find(&parsed, "part");
-    assert_true(a != NULL && b != NULL && part != NULL);
     assert_true(a->dims == 2 && a->shape[0] == 2 && a->shape[1] == 3 && a->dtype == DTYPE_F32);
     tensor_f32(a, room, &values);
     assert_memory_equal(values, floats, sizeof floats);
@@ -247,84 +248,85 @@ static void tensors_that_lie_are_refused(void **state) {
 #define PICKLE(text) \
     { text, sizeof(text) - 1 }
 
+static const struct {
+    const char *bytes;
+    size_t count;
+} bad_pickles[] = {
+    PICKLE(""),
+    PICKLE("\x80"),
+    PICKLE("\x80\x02"),
+    PICKLE("\x80\x02."),                      // nothing on the stack
+    PICKLE("\x80\x02K\1."),                   // no dict
+    PICKLE("\x80\x02}}."),                    // two
+    PICKLE("\x80\x02}.x"),                    // bytes behind
+    PICKLE("\x80\x04\x95\0\0\0\0\0\0\0\0}."), // protocol 4
+    PICKLE("\x80\x02"
+           "cposix\nsystem\nX\2\0\0\0id\x85R."), // os.system("id")
+    PICKLE("\x80\x02"
+           "cbuiltins\neval\nX\1\0\0\0"
+           "1\x85R."), // eval("1")
+    PICKLE("\x80\x02"
+           "c__builtin__\ngetattr\n."),
+    PICKLE("\x80\x02"
+           "ctorch\nload\n."),
+    PICKLE("\x80\x02"
+           "ctorch._utils\n_rebuild_tensor_v3\n."),
+    PICKLE("\x80\x02"
+           "ccollections\nOrderedDict"), // a name without an end
+    PICKLE("\x80\x02"
+           "ccollections\nOrderedDict\nK\1\x85R."), // with an argument
+    PICKLE("\x80\x02"
+           "ctorch\nFloatStorage\n)R."), // a storage is not called
+    PICKLE("\x80\x02"
+           "ctorch._utils\n_rebuild_tensor_v2\n)R."),
+    PICKLE("\x80\x02"
+           "ctorch._utils\n_rebuild_parameter\n)R."),
+    PICKLE("\x80\x02(ios\nsystem\n."), // INST
+    PICKLE("\x80\x02"
+           "cos\nsystem\n."),
+    PICKLE("\x80\x02}r\xff\xff\xff\xff."), // a memo of four billion places
+    PICKLE("\x80\x02}r\0\0\x10\0."),       // of a million and one
+    PICKLE("\x80\x02h\0."),                // never put there
+    PICKLE("\x80\x02}q\1h\0."),            // nor this
+    PICKLE("\x80\x02q\0."),                // nothing to put
+    PICKLE("\x80\x02(q\0t."),              // a mark is no value
+    PICKLE("\x80\x02t."),                  // no mark
+    PICKLE("\x80\x02}K\1u."),
+    PICKLE("\x80\x02\x85."),
+    PICKLE("\x80\x02}(K\1u."),          // a key without a value
+    PICKLE("\x80\x02(K\1K\2u."),        // nothing to put it into
+    PICKLE("\x80\x02K\1K\2K\3s."),      // nor here
+    PICKLE("\x80\x02}K\1N\x73."),       // a key that is no text
+    PICKLE("\x80\x02}X\1\0\0\0aK\1s."), // a value that is no tensor
+    PICKLE("\x80\x02}X\1\0\0\0a}s."),   // a dict in the dict
+    PICKLE("\x80\x02}K\1b."),           // attributes that are no dict
+    PICKLE("\x80\x02N}b."),             // of what is no dict
+    PICKLE("\x80\x02X\xff\xff\xff\xff"
+           "a."), // a text of four billion bytes
+    PICKLE("\x80\x02\x8a\xff"
+           "a."), // a number of 255 bytes
+    PICKLE("\x80\x02\x8a\x09"
+           "aaaaaaaaa."),  // of nine
+    PICKLE("\x80\x02NQ."), // an id that is no storage
+    PICKLE("\x80\x02(X\7\0\0\0storageNX\1\0\0\0"
+           "0X\3\0\0\0cpuK\1tQ."),
+    PICKLE("\x80\x02"
+           "]."),                            // a list: no opcode here
+    PICKLE("\x80\x02}}X\1\0\0\0aq\1h\0sb."), // never put there, and used where nobody looks
+    PICKLE("\x80\x02}}X\1\0\0\0a(X\7\0\0\0storageccollections\nOrderedDict\nX\1\0\0\0"
+           "0X\3\0\0\0cpuK\1tQsb."), // a dict as a storage's type
+    PICKLE("\x80\x02}\x82\1."),      // nor EXT1
+    PICKLE("\x80\x02}\x81."),        // nor NEWOBJ
+};
+
 static void pickles_that_lie_are_refused(void **state) {
     (void)state;
-    static const struct {
-        const char *bytes;
-        size_t count;
-    } bad[] = {
-        PICKLE(""),
-        PICKLE("\x80"),
-        PICKLE("\x80\x02"),
-        PICKLE("\x80\x02."),                      // nothing on the stack
-        PICKLE("\x80\x02K\1."),                   // no dict
-        PICKLE("\x80\x02}}."),                    // two
-        PICKLE("\x80\x02}.x"),                    // bytes behind
-        PICKLE("\x80\x04\x95\0\0\0\0\0\0\0\0}."), // protocol 4
-        PICKLE("\x80\x02"
-               "cposix\nsystem\nX\2\0\0\0id\x85R."), // os.system("id")
-        PICKLE("\x80\x02"
-               "cbuiltins\neval\nX\1\0\0\0"
-               "1\x85R."), // eval("1")
-        PICKLE("\x80\x02"
-               "c__builtin__\ngetattr\n."),
-        PICKLE("\x80\x02"
-               "ctorch\nload\n."),
-        PICKLE("\x80\x02"
-               "ctorch._utils\n_rebuild_tensor_v3\n."),
-        PICKLE("\x80\x02"
-               "ccollections\nOrderedDict"), // a name without an end
-        PICKLE("\x80\x02"
-               "ccollections\nOrderedDict\nK\1\x85R."), // with an argument
-        PICKLE("\x80\x02"
-               "ctorch\nFloatStorage\n)R."), // a storage is not called
-        PICKLE("\x80\x02"
-               "ctorch._utils\n_rebuild_tensor_v2\n)R."),
-        PICKLE("\x80\x02"
-               "ctorch._utils\n_rebuild_parameter\n)R."),
-        PICKLE("\x80\x02(ios\nsystem\n."), // INST
-        PICKLE("\x80\x02"
-               "cos\nsystem\n."),
-        PICKLE("\x80\x02}r\xff\xff\xff\xff."), // a memo of four billion places
-        PICKLE("\x80\x02}r\0\0\x10\0."),       // of a million and one
-        PICKLE("\x80\x02h\0."),                // never put there
-        PICKLE("\x80\x02}q\1h\0."),            // nor this
-        PICKLE("\x80\x02q\0."),                // nothing to put
-        PICKLE("\x80\x02(q\0t."),              // a mark is no value
-        PICKLE("\x80\x02t."),                  // no mark
-        PICKLE("\x80\x02}K\1u."),
-        PICKLE("\x80\x02\x85."),
-        PICKLE("\x80\x02}(K\1u."),          // a key without a value
-        PICKLE("\x80\x02(K\1K\2u."),        // nothing to put it into
-        PICKLE("\x80\x02K\1K\2K\3s."),      // nor here
-        PICKLE("\x80\x02}K\1N\x73."),       // a key that is no text
-        PICKLE("\x80\x02}X\1\0\0\0aK\1s."), // a value that is no tensor
-        PICKLE("\x80\x02}X\1\0\0\0a}s."),   // a dict in the dict
-        PICKLE("\x80\x02}K\1b."),           // attributes that are no dict
-        PICKLE("\x80\x02N}b."),             // of what is no dict
-        PICKLE("\x80\x02X\xff\xff\xff\xff"
-               "a."), // a text of four billion bytes
-        PICKLE("\x80\x02\x8a\xff"
-               "a."), // a number of 255 bytes
-        PICKLE("\x80\x02\x8a\x09"
-               "aaaaaaaaa."),  // of nine
-        PICKLE("\x80\x02NQ."), // an id that is no storage
-        PICKLE("\x80\x02(X\7\0\0\0storageNX\1\0\0\0"
-               "0X\3\0\0\0cpuK\1tQ."),
-        PICKLE("\x80\x02"
-               "]."),                            // a list: no opcode here
-        PICKLE("\x80\x02}}X\1\0\0\0aq\1h\0sb."), // never put there, and used where nobody looks
-        PICKLE("\x80\x02}}X\1\0\0\0a(X\7\0\0\0storageccollections\nOrderedDict\nX\1\0\0\0"
-               "0X\3\0\0\0cpuK\1tQsb."), // a dict as a storage's type
-        PICKLE("\x80\x02}\x82\1."),      // nor EXT1
-        PICKLE("\x80\x02}\x81."),        // nor NEWOBJ
-    };
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    for (size_t i = 0; i < sizeof bad_pickles / sizeof bad_pickles[0]; i++) {
         struct state_dict dict = {0};
-        char *copy = malloc(bad[i].count + 1);
+        char *copy = malloc(bad_pickles[i].count + 1);
         assert_non_null(copy);
-        memcpy(copy, bad[i].bytes, bad[i].count);
-        if (pickle_parse("bad", copy, bad[i].count, &dict) != STATUS_MISMATCH) {
+        memcpy(copy, bad_pickles[i].bytes, bad_pickles[i].count);
+        if (pickle_parse("bad", copy, bad_pickles[i].count, &dict) != STATUS_MISMATCH) {
             fail_msg("taken: pickle %zu", i);
         }
         free(copy);
@@ -400,7 +402,8 @@ static void cut_and_flipped_files_do_no_harm(void **state) {
     struct zip_case *zip = calloc(1, sizeof *zip);
     struct tensors parsed;
     char *copy;
-    assert_true(pickle != NULL && zip != NULL);
+    assert_non_null(pickle);
+    assert_non_null(zip);
     pickle_dict(pickle, good, GOOD);
     make_zip(&(struct making){.end = {.wide = true}}, pickle, zip);
     for (size_t cut = 0; cut < zip->file.count; cut++) {

@@ -43,19 +43,24 @@ enum opcode {
     OP_LONG1 = 0x8a,
 };
 
-static enum status take(struct machine *machine, size_t bytes, const char **taken) {
-    if (bytes > machine->size - machine->at) return pickle_wrong(machine, "the pickle is cut off");
-    *taken = machine->bytes + machine->at;
+// The next bytes; NULL: there are not as many.
+static const char *take(struct machine *machine, size_t bytes) {
+    const char *taken = machine->bytes + machine->at;
+    if (bytes > machine->size - machine->at) return NULL;
     machine->at += bytes;
-    return STATUS_OK;
+    return taken;
+}
+
+static enum status cut_off(const struct machine *machine) {
+    return pickle_wrong(machine, "the pickle is cut off");
 }
 
 // Little-endian, two's complement if `negative` may be.
 static enum status take_number(struct machine *machine, size_t bytes, bool negative,
                                int64_t *number) {
-    const char *from;
+    const char *from = take(machine, bytes);
     uint64_t value = 0;
-    TRY(take(machine, bytes, &from));
+    if (from == NULL) return cut_off(machine);
     for (size_t i = bytes; i > 0; i--) {
         value = value << 8 | (unsigned char)from[i - 1];
     }
@@ -97,16 +102,15 @@ static enum status op_long(struct machine *machine) {
 static enum status op_text(struct machine *machine) {
     struct value value = {.kind = VALUE_TEXT};
     TRY(take_number(machine, 4, false, &value.count));
-    const char *text;
-    TRY(take(machine, (size_t)value.count, &text));
-    value.text = text;
+    value.text = take(machine, (size_t)value.count);
+    if (value.text == NULL) return cut_off(machine);
     return pickle_push(machine, value);
 }
 
 static enum status take_line(struct machine *machine, const char **line, size_t *bytes) {
     const char *from = machine->bytes + machine->at;
     const char *end = memchr(from, '\n', machine->size - machine->at);
-    if (end == NULL) return pickle_wrong(machine, "the pickle is cut off");
+    if (end == NULL) return cut_off(machine);
     *line = from;
     *bytes = (size_t)(end - from);
     machine->at += *bytes + 1;
@@ -243,9 +247,9 @@ static enum status run_op(struct machine *machine, unsigned char opcode) {
 }
 
 static enum status run(struct machine *machine) {
-    const char *from;
+    const char *from = take(machine, 1);
     int64_t protocol;
-    TRY(take(machine, 1, &from));
+    if (from == NULL) return cut_off(machine);
     if ((unsigned char)*from != OP_PROTO) return pickle_wrong(machine, "no pickle begins so");
     TRY(take_number(machine, 1, false, &protocol));
     if (protocol != 2) {
@@ -256,7 +260,8 @@ static enum status run(struct machine *machine) {
     }
     for (;;) {
         machine->op = machine->at;
-        TRY(take(machine, 1, &from));
+        from = take(machine, 1);
+        if (from == NULL) return cut_off(machine);
         if (*from == OP_STOP) break;
         TRY(run_op(machine, (unsigned char)*from));
     }
@@ -269,10 +274,9 @@ static enum status run(struct machine *machine) {
 static enum status collect(struct machine *machine) {
     struct state_dict *dict = machine->dict;
     int64_t last;
-    void *items = NULL;
     TRY(top_dict(machine, &last));
-    TRY(room_for(&items, &machine->item_room, machine->pairs.count, sizeof *dict->items));
-    dict->items = items;
+    dict->items = calloc(machine->pairs.count + 1, sizeof *dict->items);
+    if (dict->items == NULL) return FAIL(NO_MEMORY, "%s: its items", machine->path);
     for (size_t i = 0; i < machine->pairs.count; i++) {
         const struct pair *pair = &machine->pairs.items[i];
         if (pair->dict != last) continue;

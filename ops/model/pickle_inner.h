@@ -53,7 +53,7 @@ struct machine {
     struct pairs pairs;
     int64_t dicts;
     struct state_dict *dict;
-    size_t storage_room, tensor_room, item_room;
+    size_t storage_room, tensor_room;
 };
 
 // The opcode under way cannot be followed.

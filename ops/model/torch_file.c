@@ -70,18 +70,15 @@ static enum status wrong_tensor(const struct parsing *parsing, const struct tens
     return FAIL(MISMATCH, "%s: tensor %.200s: %s", parsing->path, tensor->name, what);
 }
 
-static enum status find_storage(const struct parsing *parsing, const struct tensor *tensor,
-                                const struct pickle_storage *storage,
-                                const struct zip_entry **found) {
+static enum status check_storage(const struct parsing *parsing, const struct tensor *tensor,
+                                 const struct pickle_storage *storage,
+                                 const struct zip_entry *entry) {
     int64_t bytes;
-    const struct zip_entry *entry = find_beside(parsing, "data/", storage->key, storage->key_bytes);
-    if (entry == NULL) return wrong_tensor(parsing, tensor, "its storage is not in the zip");
     if (__builtin_mul_overflow(storage->count, storage->element_bytes, &bytes) ||
         (uint64_t)bytes != entry->bytes) {
         return wrong_tensor(parsing, tensor,
                             "its storage has another size in the zip than in the pickle");
     }
-    *found = entry;
     return STATUS_OK;
 }
 
@@ -108,7 +105,7 @@ static enum status add_tensor(const struct parsing *parsing, const struct pickle
                               char *name) {
     const struct pickle_tensor *from = &parsing->dict->tensors[item->tensor];
     const struct pickle_storage *storage = &parsing->dict->storages[from->storage];
-    const struct zip_entry *entry;
+    const struct zip_entry *entry = find_beside(parsing, "data/", storage->key, storage->key_bytes);
     struct tensor *tensor = &parsing->tensors->items[parsing->tensors->count];
     memcpy(name, item->name, item->name_bytes);
     name[item->name_bytes] = '\0';
@@ -117,7 +114,8 @@ static enum status add_tensor(const struct parsing *parsing, const struct pickle
     }
     *tensor = (struct tensor){.name = name, .path = parsing->path, .dtype = storage->dtype};
     TRY(check_shape(parsing, from, tensor));
-    TRY(find_storage(parsing, tensor, storage, &entry));
+    if (entry == NULL) return wrong_tensor(parsing, tensor, "its storage is not in the zip");
+    TRY(check_storage(parsing, tensor, storage, entry));
     if (from->offset > storage->count || tensor->count > storage->count - from->offset) {
         return wrong_tensor(parsing, tensor, "reaches past the end of its storage");
     }
@@ -129,35 +127,33 @@ static enum status add_tensor(const struct parsing *parsing, const struct pickle
 
 static enum status add_tensors(const struct parsing *parsing) {
     const struct state_dict *dict = parsing->dict;
-    struct tensors *tensors = parsing->tensors;
-    size_t names = 1, at = 0;
+    char *name = parsing->tensors->names;
     for (int64_t i = 0; i < dict->item_count; i++) {
-        names += dict->items[i].name_bytes + 1;
+        TRY(add_tensor(parsing, &dict->items[i], name));
+        name += dict->items[i].name_bytes + 1;
     }
-    tensors->items = calloc((size_t)dict->item_count + 1, sizeof *tensors->items);
-    tensors->names = malloc(names);
-    if (tensors->items == NULL || tensors->names == NULL) {
-        return FAIL(NO_MEMORY, "%s: %lld tensors", parsing->path, (long long)dict->item_count);
-    }
-    for (int64_t i = 0; i < dict->item_count; i++) {
-        TRY(add_tensor(parsing, &dict->items[i], tensors->names + at));
-        at += dict->items[i].name_bytes + 1;
-    }
-    return tensors_sort(parsing->path, tensors);
+    return tensors_sort(parsing->path, parsing->tensors);
 }
 
-static enum status parse_zip(struct parsing *parsing, struct state_dict *dict) {
+static enum status read_pickle(struct parsing *parsing, struct state_dict *dict) {
     const struct zip_entry *pickle;
     TRY(find_pickle(parsing, &pickle));
     TRY(check_byte_order(parsing));
     if (!zip_entry_is_whole(pickle)) {
         return FAIL(MISMATCH,
-                    "%s: " PICKLE " does not have its CRC-32: the file is damaged; fetch "
-                    "it again, or save it with checksums, which is torch's default",
+                    "%s: " PICKLE " does not have its CRC-32: the file is damaged; fetch it again, "
+                    "or save it with checksums, which is torch's default",
                     parsing->path);
     }
-    TRY(pickle_parse(parsing->path, pickle->data, pickle->bytes, dict));
-    return add_tensors(parsing);
+    return pickle_parse(parsing->path, pickle->data, pickle->bytes, dict);
+}
+
+static size_t names_bytes(const struct state_dict *dict) {
+    size_t bytes = 1;
+    for (int64_t i = 0; i < dict->item_count; i++) {
+        bytes += dict->items[i].name_bytes + 1;
+    }
+    return bytes;
 }
 
 enum status torch_parse(const char *path, const char *bytes, size_t size, struct tensors *parsed) {
@@ -171,13 +167,20 @@ enum status torch_parse(const char *path, const char *bytes, size_t size, struct
                     "read: load it with torch and save it again",
                     path);
     }
-    enum status status = zip_parse(path, bytes, size, &zip);
-    if (status == STATUS_OK) status = parse_zip(&parsing, &dict);
-    if (status == STATUS_OK) {
-        *parsed = tensors;
-    } else {
-        tensors_free(&tensors);
+    enum status status = STATUS_OK;
+    TRY_OUT(status, zip_parse(path, bytes, size, &zip));
+    TRY_OUT(status, read_pickle(&parsing, &dict));
+    tensors.items = calloc((size_t)dict.item_count + 1, sizeof *tensors.items);
+    tensors.names = malloc(names_bytes(&dict));
+    if (tensors.items == NULL || tensors.names == NULL) {
+        status = FAIL(NO_MEMORY, "%s: %lld tensors", path, (long long)dict.item_count);
+        goto out;
     }
+    TRY_OUT(status, add_tensors(&parsing));
+    *parsed = tensors;
+    tensors = (struct tensors){0};
+out:
+    tensors_free(&tensors);
     state_dict_free(&dict);
     zip_free(&zip);
     return status;

@@ -222,14 +222,12 @@ static enum status check_entries(const struct parsing *parsing) {
 }
 
 static enum status read_entries(const struct parsing *parsing) {
-    struct zip *zip = parsing->zip;
+    const struct zip *zip = parsing->zip;
     size_t at = parsing->directory;
-    zip->entries = calloc((size_t)zip->count + 1, sizeof *zip->entries);
-    if (zip->entries == NULL) {
-        return FAIL(NO_MEMORY, "%s: %lld zip entries", parsing->path, (long long)zip->count);
-    }
     for (int64_t i = 0; i < zip->count; i++) {
-        TRY(read_entry(parsing, &at, &zip->entries[i]));
+        struct zip_entry entry;
+        TRY(read_entry(parsing, &at, &entry));
+        zip->entries[i] = entry;
     }
     if (at != parsing->directory_end) return wrong_end(parsing, "bytes behind its directory");
     return check_entries(parsing);
@@ -238,13 +236,18 @@ static enum status read_entries(const struct parsing *parsing) {
 enum status zip_parse(const char *path, const char *bytes, size_t size, struct zip *parsed) {
     struct zip zip = {0};
     struct parsing parsing = {.path = path, .bytes = bytes, .size = size, .zip = &zip};
-    enum status status = find_directory(&parsing);
-    if (status == STATUS_OK) status = read_entries(&parsing);
-    if (status == STATUS_OK) {
-        *parsed = zip;
-    } else {
-        zip_free(&zip);
+    enum status status = STATUS_OK;
+    TRY_OUT(status, find_directory(&parsing));
+    zip.entries = calloc((size_t)zip.count + 1, sizeof *zip.entries);
+    if (zip.entries == NULL) {
+        status = FAIL(NO_MEMORY, "%s: %lld zip entries", path, (long long)zip.count);
+        goto out;
     }
+    TRY_OUT(status, read_entries(&parsing));
+    *parsed = zip;
+    zip = (struct zip){0};
+out:
+    zip_free(&zip);
     return status;
 }
 
