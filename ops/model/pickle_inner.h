@@ -76,6 +76,13 @@ enum status pickle_pop(struct machine *machine, struct value *value);
 // The values above the last mark; the mark goes too. They lie where they lay until the next push.
 enum status pickle_pop_to_mark(struct machine *machine, const struct value **values, size_t *count);
 
+// SETITEM, SETITEMS and BUILD. Errors: MISMATCH, NO_MEMORY.
+enum status pickle_set(struct machine *machine);
+enum status pickle_set_all(struct machine *machine);
+enum status pickle_build(struct machine *machine);
+// What the last dict holds becomes machine->dict's items. Errors: MISMATCH, NO_MEMORY.
+enum status pickle_collect(struct machine *machine);
+
 // A global of the table by its name. Errors: MISMATCH, by name.
 enum status pickle_global(const struct machine *machine, const char *module, size_t module_bytes,
                           const char *name, size_t name_bytes, struct value *global);
