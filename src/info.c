@@ -151,7 +151,7 @@ static enum status describe(const struct settings *settings, struct info *info) 
         snprintf(info->tokenizer, sizeof info->tokenizer, "that of EleutherAI/gpt-neox-20b");
         return STATUS_OK;
     }
-    TRY(mamba2_read(settings->model, &config, &weights));
+    TRY(mamba2_read(settings->model, gated_norm_of(settings->gated_norm), &config, &weights));
     info_of_shape(settings->model, &config, info);
     info->files = true;
     read_weights(&weights, info);

@@ -70,7 +70,7 @@ static const struct option rows[] = {
     {"no-clobber", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(no_clobber),
      .help = "refuse to replace an output that exists"},
 
-    {"gated-norm", 0, OPTION_CHOICE, GROUP_SCORE, FOR(MODEL), AT(gated_norm), .fallback = "auto",
+    {"gated-norm", 0, OPTION_CHOICE, GROUP_SCORE, FOR(MODEL | VERB_INFO), AT(gated_norm), .fallback = "auto",
      .choices = "auto|grouped|whole|before-gate",
      .help = "how layers gate and norm; auto: as mamba_ssm; whole: as transformers"},
     {"bos", 0, OPTION_FLAG, GROUP_SCORE, FOR(VERB_SCORE), AT(bos),

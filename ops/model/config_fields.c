@@ -149,7 +149,7 @@ enum status config_read_unused_norm(struct parsing *parsing, const char *name) {
     if (!json_bool(&parsing->json, &value)) return config_malformed(parsing, name);
     if (value && log_rank() <= 0) {
         LOG(WARN,
-            "%s: %s is true, which transformers, vLLM and llama.cpp do not follow, and neither "
+            "%s: %s is true, which transformers does not follow, and neither "
             "does this program: it gates first; --gated-norm before-gate norms first",
             parsing->path, name);
     }
