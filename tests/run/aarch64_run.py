@@ -57,7 +57,7 @@ class Aarch64(RunTest):
 
     def test_its_kernels(self):
         text = self.emulated("--version").stdout
-        self.assertRegex(text, r"(?m)^  build .* aarch64; MPI off, Kafka off, CUDA off$")
+        self.assertRegex(text, r"(?m)^  build .* aarch64; MPI off, Kafka off, BPE off, CUDA off$")
         self.assertRegex(text, r"(?m)^  kernels +neon scalar; this machine runs neon scalar$")
 
     def score(self, model, source, *more):
