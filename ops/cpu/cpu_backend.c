@@ -16,71 +16,6 @@
 #define THREADS_MOST       1024
 #define WINDOW_TOKENS_MOST (1 << 20)
 
-// Best first. NULL where this machine lacks what the kernels use.
-static const struct cpu_kernels *isa_at(size_t index) {
-    switch (index) {
-#if defined(__x86_64__)
-    case 0:
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                       __builtin_cpu_supports("bmi2")
-                   ? &cpu_kernels_avx512
-                   : NULL;
-    case 1:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                       __builtin_cpu_supports("bmi2")
-                   ? &cpu_kernels_avx2
-                   : NULL;
-#elif defined(__aarch64__)
-    case 0: return &cpu_kernels_neon;
-#endif
-    case 2: return &cpu_kernels_scalar;
-    default: return NULL;
-    }
-}
-
-#define ISA_PLACES 3
-
-const char cpu_isas_built[] =
-#if defined(__x86_64__)
-    "avx512 avx2 "
-#elif defined(__aarch64__)
-    "neon "
-#endif
-    "scalar";
-
-size_t cpu_isa_list(const char **names, size_t most) {
-    size_t count = 0;
-    for (size_t i = 0; i < ISA_PLACES; i++) {
-        const struct cpu_kernels *kernels = isa_at(i);
-        if (kernels == NULL) continue;
-        if (count < most) names[count] = kernels->name;
-        count++;
-    }
-    return count;
-}
-
-const struct cpu_kernels *cpu_kernels_find(const char *isa) {
-    const bool any = isa == NULL || strcmp(isa, "auto") == 0;
-    for (size_t i = 0; i < ISA_PLACES; i++) {
-        const struct cpu_kernels *kernels = isa_at(i);
-        if (kernels != NULL && (any || strcmp(isa, kernels->name) == 0)) return kernels;
-    }
-    return NULL;
-}
-
-static enum status no_such_isa(const char *isa) {
-    const char *names[ISA_PLACES];
-    char list[64] = "auto";
-    const size_t count = cpu_isa_list(names, ISA_PLACES);
-    for (size_t i = 0; i < count; i++) {
-        const size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, ", %s", names[i]);
-    }
-    return FAIL(USAGE, "--cpu-isa %s: this machine has %s", isa, list);
-}
-
 // Large blocks lie on huge pages where the system has them to give: the weights of one step are
 // hundreds of megabytes read once in order.
 enum status cpu_memory(size_t bytes, void **memory) {
@@ -196,11 +131,22 @@ static const struct backend_table cpu_table = {
     .ceilings = cpu_ceilings,
 };
 
+// Part of the numerics id: another word, other bits.
+static const char *const arithmetic[] = {
+    [CPU_F32] = "f32 v1 fma-chain",
+    [CPU_BF16X3] = "bf16x3 v1 even-odd32",
+    [CPU_BF16] = "bf16 v1 even-odd32",
+};
+
+const char *cpu_backend_isa(struct backend *backend) {
+    return cpu_backend_of(backend)->isa;
+}
+
 enum status cpu_backend_open(const struct cpu_backend_settings *settings, struct backend **opened) {
     enum status status = STATUS_OK;
     const int64_t window = settings->window_tokens == 0 ? WINDOW_TOKENS : settings->window_tokens;
-    const struct cpu_kernels *kernels = cpu_kernels_find(settings->isa);
-    if (kernels == NULL) return no_such_isa(settings->isa);
+    struct cpu_isa isa;
+    TRY(cpu_isa_find(settings->isa, settings->dtype, &isa));
     if (settings->threads < 0 || settings->threads > THREADS_MOST) {
         return FAIL(USAGE, "--threads %lld: not in 0 to %d", (long long)settings->threads,
                     THREADS_MOST);
@@ -214,10 +160,13 @@ enum status cpu_backend_open(const struct cpu_backend_settings *settings, struct
     cpu->base.table = &cpu_table;
     cpu->base.tile_tokens = CPU_TILE_TOKENS;
     cpu->base.window_tokens = window;
-    cpu->kernels = kernels;
+    cpu->isa = isa.name;
+    cpu->kernels = isa.kernels;
+    cpu->bf16 = isa.bf16;
+    cpu->parts = settings->dtype == CPU_F32 ? 0 : settings->dtype == CPU_BF16 ? 1 : 2;
     // No word of instruction set or threads: their bits are the same.
-    snprintf(cpu->base.numerics, sizeof cpu->base.numerics, "cpu f32 v1 fma-chain tile%d head%d",
-             CPU_TILE_TOKENS, CPU_HEAD_BLOCK);
+    snprintf(cpu->base.numerics, sizeof cpu->base.numerics, "cpu %s tile%d head%d",
+             arithmetic[settings->dtype], CPU_TILE_TOKENS, CPU_HEAD_BLOCK);
     TRY_OUT(status,
             team_open(settings->threads == 0 ? cpu_cores() : settings->threads, &cpu->team));
     *opened = &cpu->base;

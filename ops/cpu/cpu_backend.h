@@ -1,13 +1,18 @@
 #pragma once
-// The backend that runs on this machine's processor, in f32. Operators run at once, inside the
-// call; a team of threads shares each one. Bits depend on neither threads nor instruction set.
+// The backend that runs on this machine's processor. Operators run at once, inside the call; a team
+// of threads shares each one. Bits depend on neither threads nor instruction set.
 
 #include "ops/backend.h"
 
 // The longest tile of a scan; divides CHUNK_TOKENS.
 #define CPU_TILE_TOKENS 64
 
+// Of the products with weights; all else is f32. bf16x3: both operands as a sum of two bf16, three
+// products; bf16: both rounded (ops/cpu/bf16_kernels.h).
+enum cpu_dtype { CPU_F32, CPU_BF16X3, CPU_BF16 };
+
 struct cpu_backend_settings {
+    enum cpu_dtype dtype;
     int64_t threads;       // 0: the cores this process may use
     const char *isa;       // "auto" (NULL is the same), or a name of cpu_isa_list
     int64_t window_tokens; // 0: the default; else a multiple of CPU_TILE_TOKENS
@@ -19,10 +24,13 @@ struct cpu_backend_settings {
 enum status cpu_backend_open(const struct cpu_backend_settings *settings, struct backend **opened);
 
 // The instruction sets this machine can run, best first; the last is always "scalar". Writes up to
-// `most` names and returns how many there are.
+// `most` names and returns how many there are. What differs in bf16 only, as amx, takes the next
+// best for the rest.
 size_t cpu_isa_list(const char **names, size_t most);
-#define CPU_ISAS_MOST 4
+#define CPU_ISAS_MOST 6
 extern const char cpu_isas_built[]; // "avx512 avx2 scalar": whatever the machine can run
+// The one that this backend's products run on.
+const char *cpu_backend_isa(struct backend *backend);
 
 // The cores this process may use: the affinity mask, cut to the cgroup's quota. At least 1.
 int64_t cpu_cores(void);

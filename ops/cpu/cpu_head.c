@@ -13,7 +13,8 @@
 struct head_job {
     const struct cpu_kernels *kernels;
     const struct head_args *args;
-    int64_t rows; // that have a target
+    struct product_rows product; // of the rows that have a target
+    int64_t rows;                // so many
     int64_t block_rows, row_blocks, blocks;
     int32_t *row;        // [rows] their places in args->in
     float *lanes;        // [workers, block_rows, HEAD_LANES]
@@ -59,24 +60,22 @@ static void head_item(int64_t index, int64_t worker, const void *argument) {
     for (int64_t panel = first; panel < end; panel++) {
         const int64_t output = panel * PANEL_OUTPUTS;
         const int64_t left = weight->outputs - output;
-        const float *data = weight->data + output * weight->inputs;
-        const struct panel_product product = {
-            .in = job->args->in.data,
-            .row = job->row + row,
-            .in_stride = job->args->in.stride,
-            .rows = rows,
-            .inputs = weight->inputs,
-            .panel = data,
-            .next = panel + 1 < end ? data + PANEL_OUTPUTS * weight->inputs : NULL,
-            .outputs = left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS,
-        };
+        const char *data = weight->data + panel * weight->panel_bytes;
         const struct panel_head head = {
             .lanes = lanes,
+            .row = job->row + row,
             .target = job->args->target,
             .first_output = output,
             .target_logit = job->target_logit + row,
         };
-        job->kernels->head_panel(&product, &head);
+        const struct product_item item = {
+            .row = row,
+            .rows = rows,
+            .panel = data,
+            .next = panel + 1 < end ? data + weight->panel_bytes : NULL,
+            .outputs = left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS,
+        };
+        product_head(&job->product, &item, &head);
     }
     job->kernels->head_end(lanes, rows, job->maximum + block * job->rows + row,
                            job->sum + block * job->rows + row);
@@ -104,14 +103,18 @@ static size_t cache_lines(int64_t floats) {
 }
 
 // Lays the job's arrays out in one piece of scratch memory.
-static enum status head_room(struct cpu_backend *cpu, struct head_job *job) {
+static enum status head_room(struct cpu_backend *cpu, struct head_job *job, void **blocks) {
     const int64_t all_rows = job->args->in.rows;
     const int64_t partials = job->blocks * all_rows;
     const int64_t lanes = team_workers(cpu->team) * job->block_rows * HEAD_LANES;
     void *memory = NULL;
-    TRY(cpu_scratch(cpu, cache_lines(lanes) + 2 * cache_lines(partials) + 2 * cache_lines(all_rows),
-                    &memory));
+    const size_t converted = product_rows_bytes(cpu, all_rows, job->args->in.columns);
+    TRY(cpu_scratch(
+        cpu, converted + cache_lines(lanes) + 2 * cache_lines(partials) + 2 * cache_lines(all_rows),
+        &memory));
     char *at = memory;
+    *blocks = at;
+    at += converted;
     job->lanes = (float *)(void *)at;
     at += cache_lines(lanes);
     job->maximum = (float *)(void *)at;
@@ -128,16 +131,20 @@ enum status cpu_head(struct backend *backend, const struct head_args *args) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     const struct packed_weight *weight = args->weight;
     const int64_t blocks = (weight->panels + BLOCK_PANELS - 1) / BLOCK_PANELS;
+    void *memory = NULL;
     struct head_job job = {.kernels = cpu->kernels, .args = args, .blocks = blocks};
     CHECK(args->in.columns == weight->inputs);
-    job.block_rows = cpu_block_rows(args->in.rows, blocks, team_workers(cpu->team));
-    TRY(head_room(cpu, &job));
+    job.block_rows =
+        cpu_item_rows(args->in.rows, blocks, team_workers(cpu->team), product_unit(cpu));
+    TRY(head_room(cpu, &job, &memory));
     for (int64_t r = 0; r < args->in.rows; r++) {
         args->nll[r] = 0.0f;
         if (args->target[r] < 0) continue;
         CHECK(args->target[r] < weight->outputs);
         job.row[job.rows++] = (int32_t)r;
     }
+    job.product = (struct product_rows){.in = args->in, .row = job.row, .rows = job.rows};
+    product_rows_fill(cpu, &job.product, memory);
     job.row_blocks = (job.rows + job.block_rows - 1) / job.block_rows;
     team_run(cpu->team, job.blocks * job.row_blocks, head_item, &job);
     team_run(cpu->team, (job.rows + 15) / 16, head_finish_item, &job);

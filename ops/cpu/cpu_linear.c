@@ -13,30 +13,36 @@
 #define ROWS_LEAST     48 // fewer a block would read the panel too often for too little work
 
 struct pack_job {
-    const struct cpu_kernels *kernels;
+    const struct cpu_backend *cpu;
     const float *weight;
     const struct packed_weight *packed;
 };
 
 static void pack_item(int64_t panel, int64_t worker, const void *argument) {
     const struct pack_job *job = argument;
+    const struct cpu_backend *cpu = job->cpu;
     const struct packed_weight *packed = job->packed;
-    const int64_t first = panel * PANEL_OUTPUTS;
+    const int64_t inputs = packed->inputs, first = panel * PANEL_OUTPUTS;
     const int64_t left = packed->outputs - first;
+    const int64_t outputs = left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS;
+    const float *weight = job->weight + first * inputs;
+    char *data = packed->data + panel * packed->panel_bytes;
     (void)worker;
-    job->kernels->pack_panel(job->weight + first * packed->inputs,
-                             left < PANEL_OUTPUTS ? left : PANEL_OUTPUTS, packed->inputs,
-                             packed->data + first * packed->inputs);
+    if (cpu->parts == 0) {
+        cpu->kernels->pack_panel(weight, outputs, inputs, (float *)(void *)data);
+    } else {
+        cpu->bf16->pack_panel(weight, outputs, inputs, cpu->parts, data);
+    }
 }
 
-static enum status packed_alloc(int64_t outputs, int64_t inputs, struct packed_weight **packed) {
+static enum status packed_alloc(const struct cpu_backend *cpu, int64_t outputs, int64_t inputs,
+                                struct packed_weight **packed) {
     const int64_t panels = (outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
+    const int64_t panel_bytes = product_panel_bytes(cpu, inputs);
     enum status status = STATUS_OK;
-    size_t floats = 0;
     size_t bytes = 0;
     void *data = NULL;
-    if (!size_multiply((size_t)panels * PANEL_OUTPUTS, (size_t)inputs, &floats) ||
-        !size_multiply(floats, sizeof(float), &bytes)) {
+    if (!size_multiply((size_t)panels, (size_t)panel_bytes, &bytes)) {
         return FAIL(NO_MEMORY, "packed weight of %lld by %lld numbers", (long long)outputs,
                     (long long)inputs);
     }
@@ -46,7 +52,7 @@ static enum status packed_alloc(int64_t outputs, int64_t inputs, struct packed_w
         free(data);
         status = FAIL(NO_MEMORY, "packed weight");
     } else {
-        *made = (struct packed_weight){outputs, inputs, panels, data};
+        *made = (struct packed_weight){outputs, inputs, panels, panel_bytes, data};
         *packed = made;
     }
     return status;
@@ -56,8 +62,8 @@ enum status cpu_pack(struct backend *backend, const float *weight, int64_t outpu
                      struct packed_weight **packed) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     struct packed_weight *made = NULL;
-    TRY(packed_alloc(outputs, inputs, &made));
-    const struct pack_job job = {cpu->kernels, weight, made};
+    TRY(packed_alloc(cpu, outputs, inputs, &made));
+    const struct pack_job job = {cpu, weight, made};
     team_run(cpu->team, made->panels, pack_item, &job);
     *packed = made;
     return STATUS_OK;
@@ -71,9 +77,9 @@ void cpu_release_packed(struct backend *backend, struct packed_weight *packed) {
 }
 
 struct linear_job {
-    const struct cpu_kernels *kernels;
+    const struct product_rows *rows;
     const struct linear_args *args;
-    int64_t block_rows, row_blocks;
+    int64_t item_rows, row_items;
 };
 
 // Items of one panel are neighbours, so that a worker meets the panel in its cache again.
@@ -81,21 +87,18 @@ static void linear_item(int64_t index, int64_t worker, const void *argument) {
     const struct linear_job *job = argument;
     const struct linear_args *args = job->args;
     const struct packed_weight *weight = args->weight;
-    const int64_t panel = index / job->row_blocks;
-    const int64_t row = index % job->row_blocks * job->block_rows;
+    const int64_t panel = index / job->row_items;
+    const int64_t row = index % job->row_items * job->item_rows;
     const int64_t output = panel * PANEL_OUTPUTS;
     const int64_t rows_left = args->in.rows - row;
     const int64_t outputs_left = weight->outputs - output;
-    const float *data = weight->data + output * weight->inputs;
-    const bool last_of_panel = rows_left <= job->block_rows;
-    const struct panel_product product = {
-        .in = args->in.data + row * args->in.stride,
-        .in_stride = args->in.stride,
-        .rows = last_of_panel ? rows_left : job->block_rows,
-        .inputs = weight->inputs,
+    const char *data = weight->data + panel * weight->panel_bytes;
+    const bool last_of_panel = rows_left <= job->item_rows;
+    const struct product_item item = {
+        .row = row,
+        .rows = last_of_panel ? rows_left : job->item_rows,
         .panel = data,
-        .next = last_of_panel && panel + 1 < weight->panels ? data + PANEL_OUTPUTS * weight->inputs
-                                                            : NULL,
+        .next = last_of_panel && panel + 1 < weight->panels ? data + weight->panel_bytes : NULL,
         .outputs = outputs_left < PANEL_OUTPUTS ? outputs_left : PANEL_OUTPUTS,
     };
     const struct panel_out out = {
@@ -105,26 +108,29 @@ static void linear_item(int64_t index, int64_t worker, const void *argument) {
         .add = args->add,
     };
     (void)worker;
-    job->kernels->linear_panel(&product, &out);
+    product_linear(job->rows, &item, &out);
 }
 
-int64_t cpu_block_rows(int64_t rows, int64_t column_items, int64_t workers) {
+int64_t cpu_item_rows(int64_t rows, int64_t column_items, int64_t workers, int64_t unit) {
     const int64_t wanted = workers == 1 ? 1 : workers * ITEMS_A_WORKER;
-    const int64_t blocks = (wanted + column_items - 1) / column_items;
-    const int64_t even = (rows + blocks - 1) / blocks;
-    const int64_t whole = (even + TILE_ROWS_MOST - 1) / TILE_ROWS_MOST * TILE_ROWS_MOST;
-    return whole < ROWS_LEAST ? ROWS_LEAST : whole;
+    const int64_t items = (wanted + column_items - 1) / column_items;
+    const int64_t even = (rows + items - 1) / items;
+    return ((even < ROWS_LEAST ? ROWS_LEAST : even) + unit - 1) / unit * unit;
 }
 
 enum status cpu_linear(struct backend *backend, const struct linear_args *args) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     const struct packed_weight *weight = args->weight;
+    struct product_rows rows = {.in = args->in, .rows = args->in.rows};
+    void *memory = NULL;
     CHECK(args->in.columns == weight->inputs);
     CHECK(args->out.columns == weight->outputs);
-    const int64_t block_rows =
-        cpu_block_rows(args->in.rows, weight->panels, team_workers(cpu->team));
-    const int64_t row_blocks = (args->in.rows + block_rows - 1) / block_rows;
-    const struct linear_job job = {cpu->kernels, args, block_rows, row_blocks};
-    team_run(cpu->team, weight->panels * row_blocks, linear_item, &job);
+    TRY(cpu_scratch(cpu, product_rows_bytes(cpu, rows.rows, weight->inputs), &memory));
+    product_rows_fill(cpu, &rows, memory);
+    const int64_t item_rows =
+        cpu_item_rows(rows.rows, weight->panels, team_workers(cpu->team), product_unit(cpu));
+    const int64_t row_items = (rows.rows + item_rows - 1) / item_rows;
+    const struct linear_job job = {&rows, args, item_rows, row_items};
+    team_run(cpu->team, weight->panels * row_items, linear_item, &job);
     return STATUS_OK;
 }

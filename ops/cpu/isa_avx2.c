@@ -9,10 +9,12 @@
 #    include <math.h>
 #    include <stddef.h>
 #    include <stdint.h>
+#    include <string.h>
 
 #    define SIMD_AVX2
 #    define CPU_KERNELS      cpu_kernels_avx2
 #    define CPU_KERNELS_NAME "avx2"
+#    define BF16_KERNELS     bf16_kernels_avx2
 
 // The target is set here and not by a compiler flag, so that nothing outside these bodies, such as
 // an inline function of a header, is compiled for a machine that may not be there.

@@ -5,6 +5,7 @@
 // once, share the work over the team, and call the kernels through the table.
 
 #include "ops/backend.h"
+#include "ops/cpu/bf16_kernels.h"
 #include "ops/cpu/cpu_backend.h"
 #include "ops/cpu/scan_kernels.h"
 #include "ops/cpu/team.h"
@@ -18,11 +19,12 @@
 #define CPU_HEAD_BLOCK 1024 // logits whose maximum and sum head keeps together; part of the bits
 #define HEAD_LANES     32   // numbers head_panel keeps a row: 16 maxima, then 16 sums
 
-// Weights [outputs, inputs] in panels of 64 outputs: panel[p][k][n] = weight[64 p + n, k], zero
-// where 64 p + n is past the last output.
+// Weights [outputs, inputs] in panels of 64 outputs, zero where 64 p + n is past the last output.
+// f32: panel[p][k][n] = weight[64 p + n, k]. bf16: as the backend's bf16_kernels have it.
 struct packed_weight {
     int64_t outputs, inputs, panels;
-    float *data; // [panels, inputs, PANEL_OUTPUTS], owned, aligned to 64 bytes
+    int64_t panel_bytes;
+    char *data; // [panels, panel_bytes], owned, aligned to 64 bytes
 };
 
 // A product of rows with one panel.
@@ -43,10 +45,11 @@ struct panel_out {
 };
 
 struct panel_head {
-    float *lanes;          // [rows, HEAD_LANES], running
-    const int32_t *target; // product->row[r] has target[product->row[r]]
-    int64_t first_output;  // this panel's first output
-    float *target_logit;   // [rows], written for the rows whose target lies in this panel
+    float *lanes;       // [rows, HEAD_LANES], running
+    const int32_t *row; // [rows]: row r of the product has target[row[r]]
+    const int32_t *target;
+    int64_t first_output; // this panel's first output
+    float *target_logit;  // [rows], written for the rows whose target lies in this panel
 };
 
 // A row, or one group of a row, of a norm. *_ahead: floats from here to what is wanted next.
@@ -68,6 +71,12 @@ struct cpu_kernels {
     // cpu_head.c; what a row has seen of a block of the vocabulary is kept in HEAD_LANES numbers
     void (*head_begin)(float *lanes, int64_t rows);
     void (*head_panel)(const struct panel_product *product, const struct panel_head *head);
+    // What these two do with a tile [rows, PANEL_OUTPUTS] of the product whose first row is row
+    // `first` of out or head; the head's spoils the tile.
+    void (*linear_rows)(const float *tile, int64_t first, int64_t rows, int64_t outputs,
+                        const struct panel_out *out);
+    void (*head_rows)(float *tile, int64_t first, int64_t rows, int64_t outputs,
+                      const struct panel_head *head);
     void (*head_end)(const float *lanes, int64_t rows, float *maximum, float *sum);
     // maximum, sum: [blocks, stride]; merged: [rows]
     void (*head_merge)(const float *maximum, const float *sum, int64_t blocks, int64_t stride,
@@ -101,9 +110,21 @@ extern const struct cpu_kernels cpu_kernels_scalar;
 // The kernels of an instruction set by name; NULL where this machine lacks it.
 const struct cpu_kernels *cpu_kernels_find(const char *isa);
 
+// What a backend computes with. name: one of cpu_isa_list, or "auto" (NULL is the same): the best for
+// the dtype. Errors: USAGE (this machine lacks it).
+struct cpu_isa {
+    const char *name;
+    const struct cpu_kernels *kernels;
+    const struct bf16_kernels *bf16;
+};
+enum status cpu_isa_find(const char *name, enum cpu_dtype dtype, struct cpu_isa *found);
+
 struct cpu_backend {
     struct backend base; // first, so that &cpu->base is the handle
+    const char *isa;
     const struct cpu_kernels *kernels;
+    const struct bf16_kernels *bf16;
+    int64_t parts;     // of the products' operands; 0: they are f32
     struct team *team; // owned
     void *scratch;     // owned
     size_t scratch_bytes;
@@ -121,9 +142,35 @@ enum status cpu_scratch(struct cpu_backend *cpu, size_t bytes, void **memory);
 // 64-byte aligned memory, not zeroed; release with free. Errors: NO_MEMORY.
 enum status cpu_memory(size_t bytes, void **memory);
 
-// How many rows an item of work has, so that items, by `column_items` across, are enough to share
-// evenly among the workers, and no smaller than that.
-int64_t cpu_block_rows(int64_t rows, int64_t column_items, int64_t workers);
+// How many rows an item of work has, a multiple of `unit`, so that items, by `column_items` across,
+// are enough to share evenly among the workers, and no smaller than that.
+int64_t cpu_item_rows(int64_t rows, int64_t column_items, int64_t workers, int64_t unit);
+
+// The rows of a product as its kernels take them (cpu_product.c): f32 where they lie, bf16 in blocks of
+// bf16->rows, one behind the other.
+struct product_rows {
+    const struct cpu_backend *cpu;
+    struct matrix in;
+    const int32_t *row; // [rows]: row r is row[r] of `in`; NULL: r
+    int64_t rows, block_bytes;
+    char *blocks;
+};
+// An item of work: some of the rows, the first a multiple of the unit, by a panel.
+struct product_item {
+    int64_t row, rows;
+    const char *panel, *next; // next: as large, wanted after this one, or NULL
+    int64_t outputs;          // how many of the panel's are real, 1 to PANEL_OUTPUTS
+};
+int64_t product_unit(const struct cpu_backend *cpu);
+int64_t product_panel_bytes(const struct cpu_backend *cpu, int64_t inputs);
+// Memory that product_rows_fill needs, which converts and borrows it.
+size_t product_rows_bytes(const struct cpu_backend *cpu, int64_t rows, int64_t inputs);
+void product_rows_fill(struct cpu_backend *cpu, struct product_rows *rows, void *memory);
+// out, head: those of the item's first row and output.
+void product_linear(const struct product_rows *rows, const struct product_item *item,
+                    const struct panel_out *out);
+void product_head(const struct product_rows *rows, const struct product_item *item,
+                  const struct panel_head *head);
 
 // The operators, as in the backend's table.
 enum status cpu_pack(struct backend *backend, const float *weight, int64_t outputs, int64_t inputs,

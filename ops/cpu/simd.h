@@ -18,6 +18,7 @@
 //   v16_min(a, b)       a < b ? a : b
 //   v16_select(a, b, x, y)  a > b ? x : y
 //   v16_abs(a)
+//   v16_high(p) v16_low(p)  of 16 words of 32 bits the upper or lower 16 bits, as bf16
 //   v16_power2(t)       2^(t - SIMD_MAGIC) from the low bits of t, |t - SIMD_MAGIC| <= 126
 //   v16_sum(a)          lane i plus lane i + 8, then + 4, + 2, + 1
 //   v16_highest(a)      the same tree of v16_max

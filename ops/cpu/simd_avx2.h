@@ -69,6 +69,18 @@ SIMD v16 v16_abs(v16 a) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return SIMD_PAIR(_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high));
 }
+SIMD __m256i v16_words(const uint32_t *p) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+SIMD v16 v16_high(const uint32_t *p) {
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000U);
+    return SIMD_PAIR(_mm256_castsi256_ps(_mm256_and_si256(v16_words(p), upper)),
+                     _mm256_castsi256_ps(_mm256_and_si256(v16_words(p + 8), upper)));
+}
+SIMD v16 v16_low(const uint32_t *p) {
+    return SIMD_PAIR(_mm256_castsi256_ps(_mm256_slli_epi32(v16_words(p), 16)),
+                     _mm256_castsi256_ps(_mm256_slli_epi32(v16_words(p + 8), 16)));
+}
 SIMD __m256 v16_power2_half(__m256 t) {
     const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(0x3f800000)));

@@ -57,6 +57,13 @@ SIMD v16 v16_abs(v16 a) {
     const __m512i bits = _mm512_set1_epi32(0x7fffffff);
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), bits));
 }
+SIMD v16 v16_high(const uint32_t *p) {
+    const __m512i word = _mm512_loadu_si512(p);
+    return _mm512_castsi512_ps(_mm512_and_si512(word, _mm512_set1_epi32((int)0xffff0000U)));
+}
+SIMD v16 v16_low(const uint32_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
+}
 SIMD v16 v16_power2(v16 t) {
     const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(0x3f800000)));

@@ -70,6 +70,13 @@ SIMD v16 v16_select(v16 a, v16 b, v16 x, v16 y) {
 SIMD v16 v16_abs(v16 a) {
     SIMD_EACH(vabsq_f32(a.part[i]));
 }
+SIMD v16 v16_high(const uint32_t *p) {
+    const uint32x4_t upper = vdupq_n_u32(0xffff0000U);
+    SIMD_EACH(vreinterpretq_f32_u32(vandq_u32(vld1q_u32(p + 4 * i), upper)));
+}
+SIMD v16 v16_low(const uint32_t *p) {
+    SIMD_EACH(vreinterpretq_f32_u32(vshlq_n_u32(vld1q_u32(p + 4 * i), 16)));
+}
 SIMD v16 v16_power2(v16 t) {
     const uint32x4_t one = vdupq_n_u32(0x3f800000U);
     SIMD_EACH(

@@ -65,6 +65,17 @@ SIMD v16 v16_select(v16 a, v16 b, v16 x, v16 y) {
 SIMD v16 v16_abs(v16 a) {
     SIMD_EACH(fabsf(a.lane[i]));
 }
+SIMD float v16_of_bits(uint32_t bits) {
+    float lane;
+    memcpy(&lane, &bits, sizeof lane);
+    return lane;
+}
+SIMD v16 v16_high(const uint32_t *p) {
+    SIMD_EACH(v16_of_bits(p[i] & 0xffff0000U));
+}
+SIMD v16 v16_low(const uint32_t *p) {
+    SIMD_EACH(v16_of_bits(p[i] << 16));
+}
 SIMD v16 v16_power2(v16 t) {
     uint32_t bits[16];
     memcpy(bits, t.lane, sizeof bits);
