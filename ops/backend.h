@@ -22,7 +22,8 @@ struct transport;
 struct transport_id;
 struct transport_settings;
 
-// Dense numbers in the backend's memory, `stride` elements from row to row. f32 on the CPU.
+// Dense numbers in the backend's memory, `stride` elements from row to row. f32 on the CPU, whatever
+// its products round them to.
 struct matrix {
     float *data;
     int64_t rows, columns, stride;
@@ -129,6 +130,7 @@ struct head_args {
 struct ceilings {
     double copy_bytes;    // a second, read and written, between places of the backend's memory
     double product_flops; // a second, of a large matrix product in the backend's arithmetic
+    double rest_flops;    // the same for what is not a product with weights; 0: product_flops
     char copy[64], product[64]; // what was measured
 };
 

@@ -11,6 +11,7 @@
 // What a stage has to move and to compute, whatever the implementation (bench_cost.c).
 struct stage_cost {
     double bytes, flops;
+    bool rest; // the flops are not of a product with weights
 };
 
 // A step, as much of it as its cost depends on.
@@ -76,9 +77,13 @@ enum status bench_measure_job(const struct bench *bench, struct link *link, bool
 // Collective over a group of at least two: half the time of there and back.
 enum status bench_measure_hop(const struct bench *bench, struct link *link, double *seconds);
 
-// What each stage of the step needs; element: bytes of a weight and of an activation.
-void bench_cost(const struct mamba2_config *config, const struct step_shape *shape, int64_t element,
-                struct stage_cost cost[STAGES]);
+// Bytes of a weight and of an activation.
+struct element_bytes {
+    int64_t weight, row;
+};
+// What each stage of the step needs.
+void bench_cost(const struct mamba2_config *config, const struct step_shape *shape,
+                struct element_bytes element, struct stage_cost cost[STAGES]);
 // The least time for it: whatever of the two takes longer. 0 without ceilings.
 double bench_floor(const struct ceilings *ceilings, const struct stage_cost *cost);
 

@@ -1,7 +1,7 @@
 // What a step cannot do without: every stage reads what it needs once and writes what the next one
 // needs once; a chunk's state is kept once a chunk; weights are read once a step. What is small
 // (norms, gates, decays) is not counted as work. T rows, d hidden, i inner, W conv width, P
-// projected width, H heads, p head dim, N state, e bytes of an element.
+// projected width, H heads, p head dim, N state, e bytes of an activation, f of a weight.
 
 #include "ops/transport.h"
 #include "src/bench.h"
@@ -12,9 +12,9 @@ static double number(int64_t count) {
     return (double)count;
 }
 
-void bench_cost(const struct mamba2_config *config, const struct step_shape *shape, int64_t element,
-                struct stage_cost cost[STAGES]) {
-    const double t = number(shape->rows), e = number(element);
+void bench_cost(const struct mamba2_config *config, const struct step_shape *shape,
+                struct element_bytes element, struct stage_cost cost[STAGES]) {
+    const double t = number(shape->rows), e = number(element.row), f = number(element.weight);
     const double d = number(config->hidden_size), inner = number(config->d_inner);
     const double w = number(config->conv_width), p = number(config->proj_width);
     const double h = number(config->heads), n = number(config->d_state);
@@ -25,28 +25,34 @@ void bench_cost(const struct mamba2_config *config, const struct step_shape *sha
     const double left = number(shape->chunks - shape->ends);
     const double right = number(shape->chunks - shape->starts);
     const double product = 2 * t * inner * n; // of states and inputs, or of states and C
-    cost[STAGE_BEGIN] = (struct stage_cost){t * d * (e + 4), 0};
-    cost[STAGE_PROJECT] = (struct stage_cost){4 * t * d + e * p * d + e * t * p, 2 * t * d * p};
-    cost[STAGE_TAIL] = (struct stage_cost){
-        number(config->d_conv - 1) * w * (e + 4) * number(shape->chunks > 0), 0};
-    cost[STAGE_PREPARE] = (struct stage_cost){2 * e * t * w + (e + 8) * t * h + state * left,
-                                              2 * t * w * number(config->d_conv) + product +
-                                                  t * INTRA_TOKENS * n * groups};
-    cost[STAGE_PASS] = (struct stage_cost){state * (left + right), 0};
-    cost[STAGE_SCAN] = (struct stage_cost){e * t * (w + inner) + 8 * t * h + state * right,
-                                           product + t * INTRA_TOKENS * inner};
-    cost[STAGE_PROJECT_BACK] =
-        (struct stage_cost){2 * e * t * inner + e * inner * d + 8 * t * d, 2 * t * inner * d};
+    cost[STAGE_BEGIN] = (struct stage_cost){.bytes = t * d * (e + 4)};
+    cost[STAGE_PROJECT] =
+        (struct stage_cost){.bytes = 4 * t * d + f * p * d + e * t * p, .flops = 2 * t * d * p};
+    cost[STAGE_TAIL] = (struct stage_cost){.bytes = number(config->d_conv - 1) * w * (e + 4) *
+                                                    number(shape->chunks > 0)};
+    cost[STAGE_PREPARE] = (struct stage_cost){
+        .bytes = 2 * e * t * w + (e + 8) * t * h + state * left,
+        .flops = 2 * t * w * number(config->d_conv) + product + t * INTRA_TOKENS * n * groups,
+        .rest = true};
+    cost[STAGE_PASS] = (struct stage_cost){.bytes = state * (left + right)};
+    cost[STAGE_SCAN] = (struct stage_cost){.bytes = e * t * (w + inner) + 8 * t * h + state * right,
+                                           .flops = product + t * INTRA_TOKENS * inner,
+                                           .rest = true};
+    cost[STAGE_PROJECT_BACK] = (struct stage_cost){
+        .bytes = 2 * e * t * inner + f * inner * d + 8 * t * d, .flops = 2 * t * inner * d};
     for (int stage = STAGE_PROJECT; stage <= STAGE_PROJECT_BACK; stage++) {
         cost[stage].bytes *= layers;
         cost[stage].flops *= layers;
     }
-    cost[STAGE_HEAD] = (struct stage_cost){4 * t * d + e * vocab * d + 4 * t, 2 * t * d * vocab};
+    cost[STAGE_HEAD] =
+        (struct stage_cost){.bytes = 4 * t * d + f * vocab * d + 4 * t, .flops = 2 * t * d * vocab};
 }
 
 double bench_floor(const struct ceilings *ceilings, const struct stage_cost *cost) {
     const double moving = ceilings->copy_bytes > 0 ? cost->bytes / ceilings->copy_bytes : 0;
-    const double working = ceilings->product_flops > 0 ? cost->flops / ceilings->product_flops : 0;
+    const bool rest = cost->rest && ceilings->rest_flops > 0;
+    const double flops = rest ? ceilings->rest_flops : ceilings->product_flops;
+    const double working = flops > 0 ? cost->flops / flops : 0;
     return moving > working ? moving : working;
 }
 

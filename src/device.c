@@ -1,9 +1,11 @@
 #include "src/device.h"
 
+#include "ops/base/check.h"
 #include "ops/cpu/cpu_backend.h"
 #include "src/plugin_find.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CPU_STEP_TOKENS  4096  // 4 chunks, a few seconds on a core
@@ -22,21 +24,50 @@ int64_t device_step_tokens(const struct backend *backend) {
     return runs_on_cuda(backend) ? CUDA_STEP_TOKENS : CPU_STEP_TOKENS;
 }
 
+// What the CPU makes of a --dtype; false: it has no such.
+static bool cpu_dtype_of(const char *name, enum cpu_dtype *dtype) {
+    static const struct {
+        const char *name;
+        enum cpu_dtype dtype;
+    } known[] = {
+        {"auto",   CPU_F32   },
+        {"f32",    CPU_F32   },
+        {"bf16x3", CPU_BF16X3},
+        {"bf16",   CPU_BF16  }
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(name, known[i].name) != 0) continue;
+        *dtype = known[i].dtype;
+        return true;
+    }
+    return false;
+}
+
+// A dtype that is slower than f32 and less exact is a mistake, unless numbers of another machine are
+// to be met.
+static void warn_of_slow(const char *isa, enum cpu_dtype dtype) {
+    const bool half = strcmp(isa, "avx512bf16") == 0;
+    if (dtype != CPU_BF16X3 || strcmp(isa, "amx") == 0) return;
+    LOG(WARN, "--dtype bf16x3 without AMX: its products take %s times as long as those of f32",
+        half ? "1.6" : "3");
+}
+
 static enum status open_cpu(const struct settings *settings, int32_t local_ranks, bool speaks,
                             struct backend **opened) {
     const int64_t share = cpu_cores() / (local_ranks > 0 ? local_ranks : 1);
-    const struct cpu_backend_settings cpu = {
+    struct cpu_backend_settings cpu = {
         .threads = settings->threads > 0 ? settings->threads
                    : share > 0           ? share
                                          : 1,
         .isa = settings->cpu_isa,
     };
+    CHECK(cpu_dtype_of(settings->dtype, &cpu.dtype));
     TRY(cpu_backend_open(&cpu, opened));
     if (speaks) {
-        const char *isa = settings->cpu_isa;
-        if (strcmp(isa, "auto") == 0) cpu_isa_list(&isa, 1);
+        const char *isa = cpu_backend_isa(*opened);
         LOG(INFO, "backend: cpu, %s, %" PRId64 " thread%s a rank, %s", isa, cpu.threads,
             cpu.threads == 1 ? "" : "s", (*opened)->numerics);
+        warn_of_slow(isa, cpu.dtype);
     }
     return STATUS_OK;
 }
@@ -64,21 +95,24 @@ static enum status open_cuda(const struct settings *settings, const struct plugi
 enum status device_open(const struct settings *settings, const struct device_share *share,
                         bool speaks, struct backend **opened) {
     struct plugin_found found;
+    enum cpu_dtype dtype;
     const bool demanded = strcmp(settings->backend, "cuda") == 0;
-    const bool cpu_can =
-        strcmp(settings->dtype, "auto") == 0 || strcmp(settings->dtype, "f32") == 0;
-    if (strcmp(settings->backend, "cpu") == 0) {
+    const bool cpu_can = cpu_dtype_of(settings->dtype, &dtype);
+    const bool cuda_can = !cpu_can || dtype != CPU_BF16X3;
+    if (strcmp(settings->backend, "cpu") == 0 || (!demanded && !cuda_can)) {
         if (cpu_can) return open_cpu(settings, share->ranks, speaks, opened);
         return FAIL(USAGE,
-                    "--dtype %s: the CPU computes in f32; use --dtype f32, or --backend cuda",
+                    "--dtype %s: the CPU has f32, bf16x3 and bf16; use one of them, or "
+                    "--backend cuda",
                     settings->dtype);
     }
+    if (!cuda_can) return FAIL(USAGE, "--dtype bf16x3: CPUs only; use --backend cpu");
     plugin_find(&found);
     if (found.devices > 0) return open_cuda(settings, &found, share->rank, speaks, opened);
     if (demanded) return FAIL(USAGE, "--backend cuda: %s; use --backend cpu", found.why);
     if (!cpu_can) {
         return FAIL(USAGE,
-                    "--dtype %s: the CPU computes in f32, and not cuda, since %s; use --dtype f32",
+                    "--dtype %s: not on cuda, since %s, and the CPU has f32, bf16x3 and bf16 only",
                     settings->dtype, found.why);
     }
     LOG(DEBUG, "backend: not cuda, since %s", found.why);

@@ -34,7 +34,7 @@ static void count_work(struct info *info) {
     const struct mamba2_config *c = &info->config;
     const struct step_shape rows = {.rows = CHUNK_TOKENS, .chunks = 1};
     struct stage_cost cost[STAGES];
-    bench_cost(c, &rows, 4, cost);
+    bench_cost(c, &rows, (struct element_bytes){4, 4}, cost);
     info->projections = (cost[STAGE_PROJECT].flops + cost[STAGE_PROJECT_BACK].flops) / CHUNK_TOKENS;
     info->convolution = 2.0 * (double)(c->layers * c->conv_width * c->d_conv);
     info->scan =

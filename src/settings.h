@@ -55,8 +55,8 @@ struct settings {
     const char *spill;        // --spill DIR for states beyond that; NULL: $TMPDIR or /tmp
     int64_t idle_ms;          // --idle 10m: states not used for so long go to files; 0: never
     const char *backend;      // --backend auto|cpu|cuda
-    const char *dtype;        // --dtype auto|f32|tf32|bf16|f16
-    const char *cpu_isa;      // --cpu-isa auto|avx512|avx2|neon|scalar
+    const char *dtype;        // --dtype auto|f32|bf16x3|bf16|tf32|f16
+    const char *cpu_isa;      // --cpu-isa auto|amx|avx512bf16|avx512|avx2|neon|scalar
     const char *transport;    // --transport auto|nccl|mpi|loopback
     int64_t commit_interval_ms; // --commit-interval 5s
     const char *delivery;       // --delivery at-least-once

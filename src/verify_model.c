@@ -20,10 +20,11 @@ enum status verify_tolerance_of(const char *dtype, struct verify_tolerance *tole
         const char *dtype;
         struct verify_tolerance tolerance;
     } rows[] = {
-        {"f32",  {1e-5, 1e-4, 1e-5, 1e-4, 0}     },
-        {"tf32", {1.6e-4, 5e-3, 0, 2e-3, 0x1p-11}},
-        {"f16",  {6e-4, 2e-2, 0, 4e-3, 0x1p-11}  },
-        {"bf16", {4.5e-3, 0.1, 0, 3e-2, 0x1p-8}  },
+        {"f32",    {1e-5, 1e-4, 1e-5, 1e-4, 0}     },
+        {"tf32",   {1.6e-4, 5e-3, 0, 2e-3, 0x1p-11}},
+        {"f16",    {6e-4, 2e-2, 0, 4e-3, 0x1p-11}  },
+        {"bf16",   {4.5e-3, 0.1, 0, 3e-2, 0x1p-8}  },
+        {"bf16x3", {1e-5, 1e-4, 0, 1e-4, 0x1p-17}  },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (strcmp(rows[i].dtype, dtype) != 0) continue;

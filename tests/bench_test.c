@@ -26,7 +26,7 @@ static void a_370m_step_needs_what_was_counted_by_hand(void **state) {
     const struct step_shape shape = {.rows = TOKENS, .chunks = TOKENS / CHUNK_TOKENS};
     (void)state;
     assert_int_equal(shape_config("370m", &config), STATUS_OK);
-    bench_cost(&config, &shape, 2, cost);
+    bench_cost(&config, &shape, (struct element_bytes){2, 2}, cost);
     assert_near(cost[STAGE_PROJECT].flops, 48 * 294.2e9);
     assert_near(cost[STAGE_PROJECT_BACK].flops, 48 * 137.4e9);
     assert_near(cost[STAGE_HEAD].flops, 3.375e12);
@@ -43,23 +43,44 @@ static void a_370m_step_needs_what_was_counted_by_hand(void **state) {
     assert_near(cost[STAGE_PROJECT_BACK].bytes, 48 * (268.4e6 + 4.19e6 + 268.4e6));
 }
 
+// As on a CPU in bf16: only what is read of weights becomes less.
+static void weights_may_be_narrower_than_rows(void **state) {
+    struct mamba2_config config;
+    struct stage_cost wide[STAGES], narrow[STAGES];
+    const struct step_shape shape = {.rows = TOKENS, .chunks = TOKENS / CHUNK_TOKENS};
+    (void)state;
+    assert_int_equal(shape_config("370m", &config), STATUS_OK);
+    bench_cost(&config, &shape, (struct element_bytes){4, 4}, wide);
+    bench_cost(&config, &shape, (struct element_bytes){2, 4}, narrow);
+    assert_near(wide[STAGE_PROJECT].bytes - narrow[STAGE_PROJECT].bytes, 48 * 8.98e6);
+    assert_near(wide[STAGE_PROJECT_BACK].bytes - narrow[STAGE_PROJECT_BACK].bytes, 48 * 4.19e6);
+    assert_near(wide[STAGE_HEAD].bytes - narrow[STAGE_HEAD].bytes, 2 * 51.5e6);
+    assert_true(wide[STAGE_SCAN].bytes == narrow[STAGE_SCAN].bytes);
+    assert_true(narrow[STAGE_SCAN].rest && narrow[STAGE_PREPARE].rest);
+    assert_false(narrow[STAGE_PROJECT].rest || narrow[STAGE_HEAD].rest);
+}
+
 static void short_documents_have_no_states(void **state) {
     struct mamba2_config config;
     struct stage_cost cost[STAGES];
     const struct step_shape shape = {.rows = TOKENS, .chunks = 40, .starts = 40, .ends = 40};
     (void)state;
     assert_int_equal(shape_config("370m", &config), STATUS_OK);
-    bench_cost(&config, &shape, 2, cost);
+    bench_cost(&config, &shape, (struct element_bytes){2, 2}, cost);
     assert_true(cost[STAGE_PASS].bytes == 0);
 }
 
 static void the_floor_is_the_longer_of_two(void **state) {
     const struct ceilings ceilings = {.copy_bytes = 1e12, .product_flops = 1e15};
+    const struct ceilings apart = {.copy_bytes = 1e12, .product_flops = 1e15, .rest_flops = 1e14};
     const struct ceilings none = {0};
     (void)state;
-    assert_near(bench_floor(&ceilings, &(struct stage_cost){1e9, 1e9}), 1e-3);
-    assert_near(bench_floor(&ceilings, &(struct stage_cost){1e9, 5e12}), 5e-3);
-    assert_true(bench_floor(&none, &(struct stage_cost){1e9, 1e12}) == 0);
+    assert_near(bench_floor(&ceilings, &(struct stage_cost){1e9, 1e9, false}), 1e-3);
+    assert_near(bench_floor(&ceilings, &(struct stage_cost){1e9, 5e12, false}), 5e-3);
+    assert_near(bench_floor(&ceilings, &(struct stage_cost){1e9, 5e12, true}), 5e-3);
+    assert_near(bench_floor(&apart, &(struct stage_cost){1e9, 5e12, false}), 5e-3);
+    assert_near(bench_floor(&apart, &(struct stage_cost){1e9, 5e12, true}), 50e-3);
+    assert_true(bench_floor(&none, &(struct stage_cost){1e9, 1e12, false}) == 0);
 }
 
 // A step of 46 ms, of which 19 us a layer are state passing; one window.
@@ -105,6 +126,7 @@ static void windows_make_the_lag_longer(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_370m_step_needs_what_was_counted_by_hand),
+        cmocka_unit_test(weights_may_be_narrower_than_rows),
         cmocka_unit_test(short_documents_have_no_states),
         cmocka_unit_test(the_floor_is_the_longer_of_two),
         cmocka_unit_test(more_ranks_cost_a_lag_each),

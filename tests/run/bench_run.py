@@ -26,8 +26,9 @@ class Bench(RunTest):
         self.assertAlmostEqual(sum(stage["floor_seconds"] for stage in stages), floor["seconds"], delta=1e-5)
         ceilings = found["ceilings"][0]
         for stage in stages:
+            rest = stage["stage"] in ("prepare", "scan")
             expected = max(stage["bytes"] / ceilings["copy_bytes_per_second"],
-                           stage["flops"] / ceilings["product_flops_per_second"])
+                           stage["flops"] / ceilings["rest_flops_per_second" if rest else "product_flops_per_second"])
             self.assertAlmostEqual(stage["floor_seconds"] / expected, 1, delta=1e-3)
         lost = {stage["stage"]: stage["seconds"] - stage["floor_seconds"] for stage in stages}
         self.assertAlmostEqual(floor["furthest_seconds"], max(lost.values()), delta=1e-6)
@@ -59,6 +60,15 @@ class Bench(RunTest):
         self.assertEqual(guesses[0]["skew_seconds"], 0)
         self.assertAlmostEqual(guesses[0]["efficiency"], 1, delta=1e-3)
         self.assertTrue(all(guess["hop"].startswith("assumed") for guess in guesses))
+
+    def test_products_in_bf16(self):
+        done = longscan("bench", "--model", MODEL, *LITTLE, "--dtype", "bf16", "--backend", "cpu")
+        found = sections(done.stdout)
+        self.check_stages(found)
+        self.assertEqual(found["setting"][0]["dtype"], "bf16")
+        self.assertTrue(found["ceilings"][0]["product"].startswith("bf16"))
+        self.assertNotEqual(found["ceilings"][0]["product_flops_per_second"],
+                            found["ceilings"][0]["rest_flops_per_second"])
 
     def check_ranks(self, *front, back=()):
         done = longscan(*front, "bench", "--model", MODEL, *LITTLE, "--tokens", "8k", *back)

