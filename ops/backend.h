@@ -142,6 +142,10 @@ struct backend_table {
     enum status (*alloc)(struct backend *backend, size_t bytes, void **memory);
     // Accepts NULL. Nothing queued may use the memory any more.
     void (*release)(struct backend *backend, void *memory);
+    // Weights that are only read, from host memory into the backend's; queued as upload is, released as
+    // what alloc gave. May be one copy for several ranks. NULL: alloc and upload serve as well.
+    // Errors: NO_MEMORY, PEER.
+    enum status (*keep)(struct backend *backend, const void *values, size_t bytes, void **memory);
     // Host memory that uploads and downloads are fastest with, zeroed. Errors: NO_MEMORY.
     enum status (*host_alloc)(struct backend *backend, size_t bytes, void **memory);
     void (*host_release)(struct backend *backend, void *memory); // accepts NULL

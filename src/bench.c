@@ -22,6 +22,7 @@ static bool speaks(const struct bench *bench) {
 static enum status open_model(struct bench *bench) {
     const struct settings *settings = bench->settings;
     const struct model_settings sizes = {.step_tokens = bench->step_tokens};
+    const struct device_share share = {bench->place->local_ranks, bench->place->local_rank};
     struct mamba2_config config;
     struct mamba2_weights weights = {0};
     enum status status = STATUS_OK;
@@ -35,7 +36,11 @@ static enum status open_model(struct bench *bench) {
     }
     const char *name = settings->shape != NULL ? settings->shape : settings->model;
     const int64_t read = clock_ns();
-    status = mamba2_open(&config, &weights, name, bench->backend, &sizes, &bench->model);
+    status = device_share_begin(bench->backend, bench->place->world, bench->place->local_rank);
+    if (status == STATUS_OK) {
+        status = mamba2_open(&config, &weights, name, bench->backend, &sizes, &bench->model);
+        device_share_end(bench->backend, &share, speaks(bench));
+    }
     weights_close(&weights);
     TRY(status);
     if (speaks(bench)) {

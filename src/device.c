@@ -118,3 +118,29 @@ enum status device_open(const struct settings *settings, const struct device_sha
     LOG(DEBUG, "backend: not cuda, since %s", found.why);
     return open_cpu(settings, share->ranks, speaks, opened);
 }
+
+#define OFFER_MS 600000 // a rank may still be looking through its inputs
+
+enum status device_share_begin(struct backend *backend, struct link *world, int32_t local_rank) {
+    struct cpu_offer mine = {0};
+    enum status status = STATUS_OK;
+    if (world->ranks == 1) return STATUS_OK;
+    struct cpu_offer *all = calloc((size_t)world->ranks, sizeof *all);
+    if (all == NULL) return FAIL(NO_MEMORY, "offers of %d ranks", world->ranks);
+    if (!runs_on_cuda(backend)) cpu_share_offer(backend, local_rank == 0, &mine);
+    status = world->table->gather(world, &mine, sizeof mine, all, OFFER_MS);
+    if (status == STATUS_OK && !runs_on_cuda(backend)) {
+        (void)cpu_share_begin(backend, all, world->ranks, world->rank);
+    }
+    free(all);
+    return status;
+}
+
+void device_share_end(struct backend *backend, const struct device_share *share, bool speaks) {
+    if (runs_on_cuda(backend)) return;
+    const size_t bytes = cpu_share_end(backend);
+    if (speaks && bytes > 0) {
+        LOG(INFO, "weights: one copy of %zu MiB for the %d ranks of this machine", bytes >> 20,
+            share->ranks);
+    }
+}

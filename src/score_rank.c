@@ -72,9 +72,12 @@ static enum status open_model(struct rank_run *run) {
     const struct settings *settings = run->settings;
     const struct model_settings sizes = {.step_tokens = run->step_tokens,
                                          .gated_norm = gated_norm_of(settings->gated_norm)};
+    const struct device_share share = {run->place->local_ranks, run->place->local_rank};
     char numerics[sizeof run->backend->numerics]; // as the log has said
     memcpy(numerics, run->backend->numerics, sizeof numerics);
+    TRY(device_share_begin(run->backend, run->place->world, run->place->local_rank));
     TRY(model_open(settings->model, run->backend, &sizes, &run->model));
+    device_share_end(run->backend, &share, speaks(run));
     if (speaks(run) && strcmp(run->backend->numerics, numerics) != 0) {
         LOG(INFO, "numerics of this model: %s", run->backend->numerics);
     }

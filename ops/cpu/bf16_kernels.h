@@ -35,8 +35,9 @@ struct bf16_product {
 
 struct bf16_kernels {
     const char *name;
-    int64_t rows;      // of a block
-    int64_t row_bytes; // of a row, a step and a part
+    const char *layout; // of panels: kernels of one name here may read each other's
+    int64_t rows;       // of a block
+    int64_t row_bytes;  // of a row, a step and a part
 
     // weight: [outputs, inputs], at most 64 outputs; the panel's others become zero.
     void (*pack_panel)(const float *weight, int64_t outputs, int64_t inputs, int64_t parts,

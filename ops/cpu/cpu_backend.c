@@ -49,8 +49,20 @@ static enum status cpu_alloc(struct backend *backend, size_t bytes, void **memor
 }
 
 static void cpu_release(struct backend *backend, void *memory) {
-    (void)backend;
-    free(memory);
+    if (!cpu_share_holds(cpu_backend_of(backend), memory)) free(memory);
+}
+
+static enum status cpu_keep(struct backend *backend, const void *values, size_t bytes,
+                            void **memory) {
+    struct cpu_backend *cpu = cpu_backend_of(backend);
+    bool written = false;
+    if (cpu->share.open) {
+        TRY(cpu_share_place(cpu, bytes, memory, &written));
+    } else {
+        TRY(cpu_memory(bytes, memory));
+    }
+    if (!written && bytes > 0) memcpy(*memory, values, bytes);
+    return STATUS_OK;
 }
 
 static enum status cpu_upload(struct backend *backend, void *to, const void *host, size_t bytes) {
@@ -95,6 +107,7 @@ static void cpu_close(struct backend *backend) {
     if (backend == NULL) return;
     struct cpu_backend *cpu = cpu_backend_of(backend);
     team_close(cpu->team);
+    cpu_share_close(cpu);
     free(cpu->scratch);
     free(cpu);
 }
@@ -104,6 +117,7 @@ static const struct backend_table cpu_table = {
     .host_memory = true,
     .alloc = cpu_alloc,
     .release = cpu_release,
+    .keep = cpu_keep,
     .host_alloc = cpu_alloc,
     .host_release = cpu_release,
     .upload = cpu_upload,
@@ -137,6 +151,10 @@ static const char *const arithmetic[] = {
     [CPU_BF16X3] = "bf16x3 v1 even-odd32",
     [CPU_BF16] = "bf16 v1 even-odd32",
 };
+
+const char *cpu_layout(const struct cpu_backend *cpu) {
+    return cpu->parts == 0 ? "f32" : cpu->bf16->layout;
+}
 
 const char *cpu_backend_isa(struct backend *backend) {
     return cpu_backend_of(backend)->isa;

@@ -32,6 +32,22 @@ extern const char cpu_isas_built[]; // "avx512 avx2 scalar": whatever the machin
 // The one that this backend's products run on.
 const char *cpu_backend_isa(struct backend *backend);
 
+// One copy of the weights for the ranks of a machine (cpu_share.c). In this order: every rank makes an
+// offer, of them the machine's first one of memory; all get all offers, by rank; each begins, places
+// its model, and ends. Between, what is packed or kept lies in the memory of the first that suits, and
+// must be the same weights in the same order in all; until all have agreed on that, nothing may be
+// computed. Where it cannot be had, a line says so and the rank has its own copy.
+struct cpu_offer {
+    uint64_t machine, device, inode;
+    int32_t process, fd; // process 0: no memory is offered
+    char layout[32];     // of packed weights
+};
+void cpu_share_offer(struct backend *backend, bool first, struct cpu_offer *offer);
+// false: nothing is shared.
+bool cpu_share_begin(struct backend *backend, const struct cpu_offer *offers, int32_t count,
+                     int32_t own);
+size_t cpu_share_end(struct backend *backend); // the bytes that are shared
+
 // The cores this process may use: the affinity mask, cut to the cgroup's quota. At least 1.
 int64_t cpu_cores(void);
 int64_t cpu_cores_bound(void);   // of the affinity mask alone

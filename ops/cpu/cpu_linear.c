@@ -35,44 +35,47 @@ static void pack_item(int64_t panel, int64_t worker, const void *argument) {
     }
 }
 
-static enum status packed_alloc(const struct cpu_backend *cpu, int64_t outputs, int64_t inputs,
-                                struct packed_weight **packed) {
+// written: another rank packs these.
+static enum status packed_alloc(struct cpu_backend *cpu, int64_t outputs, int64_t inputs,
+                                struct packed_weight **packed, bool *written) {
     const int64_t panels = (outputs + PANEL_OUTPUTS - 1) / PANEL_OUTPUTS;
     const int64_t panel_bytes = product_panel_bytes(cpu, inputs);
     enum status status = STATUS_OK;
     size_t bytes = 0;
     void *data = NULL;
+    *written = false;
     if (!size_multiply((size_t)panels, (size_t)panel_bytes, &bytes)) {
         return FAIL(NO_MEMORY, "packed weight of %lld by %lld numbers", (long long)outputs,
                     (long long)inputs);
     }
-    TRY(cpu_memory(bytes, &data));
     struct packed_weight *made = malloc(sizeof *made);
-    if (made == NULL) {
-        free(data);
-        status = FAIL(NO_MEMORY, "packed weight");
-    } else {
-        *made = (struct packed_weight){outputs, inputs, panels, panel_bytes, data};
-        *packed = made;
+    if (made == NULL) return FAIL(NO_MEMORY, "packed weight");
+    status =
+        cpu->share.open ? cpu_share_place(cpu, bytes, &data, written) : cpu_memory(bytes, &data);
+    if (status != STATUS_OK) {
+        free(made);
+        return status;
     }
-    return status;
+    *made = (struct packed_weight){outputs, inputs, panels, panel_bytes, data};
+    *packed = made;
+    return STATUS_OK;
 }
 
 enum status cpu_pack(struct backend *backend, const float *weight, int64_t outputs, int64_t inputs,
                      struct packed_weight **packed) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     struct packed_weight *made = NULL;
-    TRY(packed_alloc(cpu, outputs, inputs, &made));
+    bool written;
+    TRY(packed_alloc(cpu, outputs, inputs, &made, &written));
     const struct pack_job job = {cpu, weight, made};
-    team_run(cpu->team, made->panels, pack_item, &job);
+    if (!written) team_run(cpu->team, made->panels, pack_item, &job);
     *packed = made;
     return STATUS_OK;
 }
 
 void cpu_release_packed(struct backend *backend, struct packed_weight *packed) {
-    (void)backend;
     if (packed == NULL) return;
-    free(packed->data);
+    if (!cpu_share_holds(cpu_backend_of(backend), packed->data)) free(packed->data);
     free(packed);
 }
 

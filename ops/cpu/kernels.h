@@ -124,7 +124,12 @@ struct cpu_backend {
     const char *isa;
     const struct cpu_kernels *kernels;
     const struct bf16_kernels *bf16;
-    int64_t parts;     // of the products' operands; 0: they are f32
+    int64_t parts; // of the products' operands; 0: they are f32
+    struct {
+        struct shared_weights *memory; // NULL: weights are this backend's own
+        size_t used;
+        bool owner, open;
+    } share;
     struct team *team; // owned
     void *scratch;     // owned
     size_t scratch_bytes;
@@ -138,6 +143,14 @@ static inline struct cpu_backend *cpu_backend_of(struct backend *backend) {
 // next call. Grows when needed, so that in steady state nothing is allocated.
 // Errors: NO_MEMORY.
 enum status cpu_scratch(struct cpu_backend *cpu, size_t bytes, void **memory);
+
+// Of cpu_share.c. While share.open: memory for weights; written: somebody else writes them.
+// Errors: NO_MEMORY.
+enum status cpu_share_place(struct cpu_backend *cpu, size_t bytes, void **memory, bool *written);
+bool cpu_share_holds(const struct cpu_backend *cpu, const void *memory);
+void cpu_share_close(struct cpu_backend *cpu);
+// The name of the order in which weights are packed.
+const char *cpu_layout(const struct cpu_backend *cpu);
 
 // 64-byte aligned memory, not zeroed; release with free. Errors: NO_MEMORY.
 enum status cpu_memory(size_t bytes, void **memory);

@@ -15,9 +15,14 @@ static enum status upload(struct model *model, const float *values, int64_t coun
     struct backend *backend = model->backend;
     const size_t bytes = (size_t)count * sizeof(float);
     void *memory = NULL;
-    TRY(backend->table->alloc(backend, bytes, &memory));
-    *place = memory;
-    TRY(backend->table->upload(backend, memory, values, bytes));
+    if (backend->table->keep != NULL) {
+        TRY(backend->table->keep(backend, values, bytes, &memory));
+        *place = memory;
+    } else {
+        TRY(backend->table->alloc(backend, bytes, &memory));
+        *place = memory;
+        TRY(backend->table->upload(backend, memory, values, bytes));
+    }
     return backend->table->wait(backend); // the values may lie in the room, which is used again
 }
 

@@ -62,7 +62,7 @@ class Bench(RunTest):
         self.assertTrue(all(guess["hop"].startswith("assumed") for guess in guesses))
 
     def test_products_in_bf16(self):
-        done = longscan("bench", "--model", MODEL, *LITTLE, "--dtype", "bf16", "--backend", "cpu")
+        done = longscan("bench", "--model", MODEL, *LITTLE, "--dtype", "bf16")
         found = sections(done.stdout)
         self.check_stages(found)
         self.assertEqual(found["setting"][0]["dtype"], "bf16")

@@ -3,7 +3,9 @@ import os
 import subprocess
 import unittest
 
-from harness import BUILD, HAVE_MPI, SOURCE, RunTest, longscan, main, score
+from harness import BUILD, HAVE_MPI, PROGRAM, SOURCE, RunTest, longscan, main, score
+
+MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 
 
 @unittest.skipUnless(HAVE_MPI, "built without MPI")
@@ -33,6 +35,26 @@ class Ranks(RunTest):
                 expected = expected or got
                 self.assertEqual(len(got), 3)
                 self.assertEqual(got, expected)
+
+    def test_ranks_of_a_machine_share_one_copy_of_the_weights(self):
+        """In every dtype, as processes and as threads; where too few addresses may be taken, each has its own."""
+        text = self.folder / "text.txt"
+        text.write_bytes((SOURCE / "LICENSE").read_bytes()[:5000])
+        for dtype in ("f32", "bf16x3", "bf16"):
+            lines = []
+            for count, mpi, limit in ((1, False, ""), (3, False, ""), (3, True, ""), (3, True, "ulimit -v 8000000;")):
+                front = ["run", "-n", str(count)] if mpi else []
+                back = [] if mpi else ["--ranks", str(count)]
+                command = [str(PROGRAM), *front, "score", "--model", str(MODEL), "--input", str(text), "--step-tokens",
+                           "1024", "--backend", "cpu", "--threads", "1", "--dtype", dtype, "--no-progress", *back]
+                done = subprocess.run(["bash", "-c", limit + '"$@"', "bash", *command], capture_output=True, text=True,
+                                      timeout=240)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                lines.append(done.stdout)
+                said = "one copy of" in done.stderr and f"for the {count} ranks" in done.stderr
+                self.assertEqual(said, count > 1 and not limit, done.stderr)
+                self.assertEqual("every rank keeps a copy of the weights" in done.stderr, limit != "", done.stderr)
+            self.assertEqual(len(set(lines)), 1)
 
     def test_two_groups_share_the_inputs(self):
         model = SOURCE / "tests" / "models" / "passkey-1.8m"
