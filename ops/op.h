@@ -16,7 +16,8 @@ enum status op_embedding(struct backend *backend, const struct embedding_args *a
 // out[t] = in[t] * rsqrt(mean(in[t]^2) + epsilon) * weight
 enum status op_rms_norm(struct backend *backend, const struct rms_norm_args *args);
 
-// out[t, n] (+)= sum over k ascending, one fma each, of in[t, k] * weight[n, k], then + bias[n]
+// out[t, n] (+)= sum over k ascending, one fma each, of in[t, k] * weight[n, k], then + bias[n];
+// a backend of another dtype says how it rounds and adds (on the CPU: ops/cpu/bf16_kernels.h)
 enum status op_linear(struct backend *backend, const struct linear_args *args);
 
 // The last d_conv - 1 rows of `in` of each span with a state_out, older ones from state_in, into

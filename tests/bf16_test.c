@@ -98,7 +98,8 @@ struct parts {
 static struct parts split(const float *numbers, int64_t count) {
     struct parts parts = {malloc((size_t)count * sizeof(float)),
                           malloc((size_t)count * sizeof(float))};
-    assert_true(parts.hi != NULL && parts.lo != NULL);
+    assert_non_null(parts.hi);
+    assert_non_null(parts.lo);
     for (int64_t i = 0; i < count; i++) {
         parts.hi[i] = rounded(numbers[i]);
         parts.lo[i] = rounded(numbers[i] - parts.hi[i]);

@@ -1,4 +1,4 @@
-// score_bench MODEL [threads [tokens [repeats]]]: scoring as the program does it, against the time
+// score_bench MODEL [threads [tokens [repeats [dtype]]]]: scoring as the program does it, against the time
 // of the model's matrix products alone in OpenBLAS, in turn in one run, so that a busy machine slows
 // both. Says where the scorer's time goes, operator by operator. Medians.
 //
@@ -146,18 +146,24 @@ static void compare(const struct shapes *shapes, struct backend *backend, struct
     free(out);
 }
 
+static enum cpu_dtype dtype_of(const char *name) {
+    if (strcmp(name, "bf16x3") == 0) return CPU_BF16X3;
+    return strcmp(name, "bf16") == 0 ? CPU_BF16 : CPU_F32;
+}
+
 int main(int count, char **arguments) {
     const int64_t threads = count > 2 ? strtoll(arguments[2], NULL, 10) : 2;
     const int64_t tokens = count > 3 ? strtoll(arguments[3], NULL, 10) : 1024;
     const int64_t repeats = count > 4 ? strtoll(arguments[4], NULL, 10) : 7;
-    const struct cpu_backend_settings cpu = {.threads = threads};
+    const struct cpu_backend_settings cpu = {.dtype = dtype_of(count > 5 ? arguments[5] : "f32"),
+                                             .threads = threads};
     const struct model_settings sizes = {.step_tokens = tokens};
     struct backend *backend = NULL;
     struct model *model = NULL;
     if (count < 2 || tokens <= 0 || tokens % BLAS_ROWS != 0 || repeats < 1 ||
         repeats > REPEATS_MOST) {
         fprintf(stderr,
-                "usage: score_bench MODEL [threads [tokens [repeats]]]; tokens a multiple "
+                "usage: score_bench MODEL [threads [tokens [repeats [dtype]]]]; tokens a multiple "
                 "of %d, at most %d repeats\n",
                 BLAS_ROWS, REPEATS_MOST);
         return 2;
@@ -175,8 +181,9 @@ int main(int count, char **arguments) {
                                   .inner = model->config.d_inner,
                                   .projected = model->config.proj_width,
                                   .vocab = model->config.vocab_size};
-    printf("%s: %lld threads, %lld tokens a step, medians of %lld\n", arguments[1],
-           (long long)threads, (long long)tokens, (long long)repeats);
+    printf("%s: %s on %s, %lld threads, %lld tokens a step, medians of %lld\n", arguments[1],
+           backend->numerics, cpu_backend_isa(backend), (long long)threads, (long long)tokens,
+           (long long)repeats);
     compare(&shapes, backend, model, threads, tokens, repeats);
     backend->table = plain;
     model_close(model);
