@@ -162,15 +162,22 @@ size_t cpu_share_end(struct backend *backend) {
     return cpu->share.used;
 }
 
+// Real memory, so that a lack of it is an error here and not a signal later. A signal interrupts it.
+static int grow(const struct shared_weights *shared, size_t from, size_t bytes) {
+    int failed = EINTR;
+    while (bytes > 0 && failed == EINTR) {
+        failed = posix_fallocate(shared->fd, (off_t)from, (off_t)bytes);
+    }
+    return bytes > 0 ? failed : 0;
+}
+
 enum status cpu_share_place(struct cpu_backend *cpu, size_t bytes, void **memory, bool *written) {
     struct shared_weights *shared = cpu->share.memory;
     const size_t whole = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     if (bytes > shared->room - cpu->share.used || whole > shared->room - cpu->share.used) {
         return FAIL(NO_MEMORY, "%zu bytes of weights: more than the machine's memory", bytes);
     }
-    const int failed = cpu->share.owner && whole > 0
-                           ? posix_fallocate(shared->fd, (off_t)cpu->share.used, (off_t)whole)
-                           : 0;
+    const int failed = cpu->share.owner ? grow(shared, cpu->share.used, whole) : 0;
     if (failed != 0) {
         return FAIL(NO_MEMORY, "%zu bytes of weights that the ranks of this machine share: %s",
                     bytes, strerror(failed));
