@@ -253,7 +253,29 @@ static void bpe_close(struct tokenizer *base) {
     free(t);
 }
 
-static enum status add_tokens(struct bpe_tokenizer *t) {
+// The id of the string in the tree; TRIE_NONE: it is not there.
+static int32_t id_in(const struct trie *trie, const char *text, size_t bytes) {
+    int32_t node = TRIE_NONE;
+    if (trie->nodes == 0) return TRIE_NONE;
+    for (size_t i = 0; i < bytes; i++) {
+        node = trie_step(trie, node, (unsigned char)text[i]);
+        if (node == TRIE_NONE) return TRIE_NONE;
+    }
+    return node == TRIE_NONE ? TRIE_NONE : trie->value[node];
+}
+
+static enum status add_normalized(struct bpe_tokenizer *t, const char *path,
+                                  const struct bytes *content, int32_t id) {
+    const int32_t other = id_in(&t->in_normalized, content->data, content->count);
+    if (other != TRIE_NONE) {
+        return FAIL(MISMATCH,
+                    "%s: added_tokens %d and %d are the same in NFC, which is not supported", path,
+                    other, id);
+    }
+    return trie_add(&t->in_normalized, content->data, content->count, false, id);
+}
+
+static enum status add_tokens(struct bpe_tokenizer *t, const char *path) {
     struct bytes content = {0};
     enum status status = STATUS_OK;
     for (int32_t id = 0; id < t->vocab->ids && status == STATUS_OK; id++) {
@@ -267,9 +289,7 @@ static enum status add_tokens(struct bpe_tokenizer *t) {
         content.count = 0;
         status = nfc_put(&t->nfc, token->text, token->bytes, &content);
         if (status == STATUS_OK) status = nfc_end(&t->nfc, &content);
-        if (status == STATUS_OK) {
-            status = trie_add(&t->in_normalized, content.data, content.count, false, id);
-        }
+        if (status == STATUS_OK) status = add_normalized(t, path, &content, id);
     }
     bytes_free(&content);
     return status;
@@ -286,7 +306,7 @@ static enum status open_stages(struct bpe_tokenizer *t, const char *path) {
     if (t->vocab->pattern != NULL) {
         TRY(split_pattern_open(path, t->vocab->pattern, &t->split.pattern));
     }
-    return add_tokens(t);
+    return add_tokens(t, path);
 }
 
 enum status bpe_tokenizer_make(const char *path, const char *text, size_t bytes,
@@ -302,7 +322,7 @@ enum status bpe_tokenizer_make(const char *path, const char *text, size_t bytes,
     }
     t->base = (struct tokenizer){
         .name = "bpe",
-        .hash = t->vocab->hash,
+        .hash = t->vocab->hash + (errors == TEXT_REPLACE ? 1 : 0),
         .vocab_size = t->vocab->ids,
         .begin = bpe_begin,
         .encode = bpe_encode,

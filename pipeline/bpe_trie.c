@@ -20,9 +20,16 @@ static enum status grow(struct trie *trie) {
     return STATUS_OK;
 }
 
+// Half a gigabyte; GPT-NeoX-20B has 180 thousand.
+#define NODES_MOST (1 << 24)
+
 static enum status add_node(struct trie *trie, int32_t *node) {
     void *value = trie->value;
-    if (trie->nodes >= INT32_MAX) return FAIL(NO_MEMORY, "a tree of %zu nodes", trie->nodes);
+    if (trie->nodes >= NODES_MOST) {
+        return FAIL(MISMATCH,
+                    "a tokenizer's tokens begin in more than %d ways, which is not supported",
+                    NODES_MOST);
+    }
     TRY(room_for(&value, &trie->node_room, trie->nodes + 1, sizeof *trie->value));
     trie->value = value;
     trie->value[trie->nodes] = TRIE_NONE;

@@ -23,7 +23,7 @@ struct trie {
     size_t edges, edge_room;
 };
 
-// value >= 0. backwards: from the string's last byte to its first. Errors: NO_MEMORY.
+// value >= 0. backwards: from the string's last byte to its first. Errors: NO_MEMORY, MISMATCH (too many nodes).
 enum status trie_add(struct trie *trie, const char *text, size_t bytes, bool backwards,
                      int32_t value);
 void trie_free(struct trie *trie);

@@ -189,17 +189,49 @@ static enum status read_pre_tokenizer(struct vocab_parsing *parsing,
     return check_byte_level(parsing, "pre_tokenizer", pre_tokenizer, true);
 }
 
-// What changes no id: nothing, or ByteLevel.
-static enum status check_byte_level_or_null(const struct vocab_parsing *parsing,
-                                            const struct vocab_member *part, const char *hint) {
+static enum status check_decoder(const struct vocab_parsing *parsing,
+                                 const struct vocab_member *part) {
     struct vocab_member type = {.name = "type"};
-    char where[64], supported[128];
     if (vocab_is_null(part)) return STATUS_OK;
-    TRY(vocab_members(parsing, part->name, part->raw, part->bytes, &type, 1));
+    TRY(vocab_members(parsing, "decoder", part->raw, part->bytes, &type, 1));
     if (vocab_is_text(&type, "ByteLevel")) return STATUS_OK;
-    snprintf(where, sizeof where, "%s.type", part->name);
-    snprintf(supported, sizeof supported, "ByteLevel%s", hint);
-    return refuse(parsing, where, &type, supported);
+    return refuse(parsing, "decoder.type", &type, "ByteLevel");
+}
+
+// What changes no id of the text: nothing, ByteLevel, a template of tokens around it, or these in
+// turn. What a template adds is not added here: a warning says so.
+static enum status check_post_processor(const struct vocab_parsing *parsing,
+                                        const struct vocab_member *part, bool is_step) {
+    enum { TYPE, STEPS, SPECIAL, MEMBERS };
+    struct vocab_member member[MEMBERS] = {
+        {.name = "type"}, {.name = "processors"}, {.name = "special_tokens"}};
+    struct json json;
+    if (vocab_is_null(part)) return STATUS_OK;
+    TRY(vocab_members(parsing, "post_processor", part->raw, part->bytes, member, MEMBERS));
+    if (vocab_is_text(&member[TYPE], "ByteLevel")) return STATUS_OK;
+    if (vocab_is_text(&member[TYPE], "TemplateProcessing")) {
+        const struct vocab_member *special = &member[SPECIAL];
+        if (special->raw != NULL && memchr(special->raw, '"', special->bytes) != NULL) {
+            LOG(WARN,
+                "%s: post_processor puts tokens around a text; they are not added, --bos puts one "
+                "before it",
+                parsing->path);
+        }
+        return STATUS_OK;
+    }
+    if (!vocab_is_text(&member[TYPE], "Sequence") || is_step) {
+        return refuse(parsing, "post_processor.type", &member[TYPE],
+                      "ByteLevel, TemplateProcessing, or a Sequence of these");
+    }
+    json_open(&json, member[STEPS].raw == NULL ? "" : member[STEPS].raw, member[STEPS].bytes);
+    json_array(&json);
+    while (json_item(&json)) {
+        struct vocab_member step = {.name = "post_processor"};
+        if (!json_raw(&json, &step.raw, &step.bytes)) break;
+        TRY(check_post_processor(parsing, &step, true));
+    }
+    if (json_end(&json)) return STATUS_OK;
+    return FAIL(MISMATCH, "%s: post_processor.processors is not a list", parsing->path);
 }
 
 static enum status read_model(struct vocab_parsing *parsing, const struct vocab_member *model,
@@ -256,7 +288,7 @@ static enum status hash_vocab(struct vocab *vocab) {
     for (int32_t id = 0; id < vocab->ids; id++) {
         const struct vocab_token *token = &vocab->token[id];
         const char kind[] = {token->text != NULL ? 't' : '-', token->added ? 'a' : '-',
-                             token->normalized ? 'n' : '-'};
+                             token->normalized ? 'n' : '-', token->of_merges ? 'm' : '-'};
         XXH3_64bits_update(state, kind, sizeof kind);
         hash_text(state, token->text, token->bytes);
     }
@@ -280,9 +312,8 @@ static enum status parse(struct vocab_parsing *parsing, const char *text, size_t
     TRY(vocab_members(parsing, "the file", text, bytes, member, MEMBERS));
     TRY(read_normalizer(parsing, &member[NORMALIZER]));
     TRY(read_pre_tokenizer(parsing, &member[SPLIT]));
-    TRY(check_byte_level_or_null(parsing, &member[POST],
-                                 "; a first token is a matter of --bos, not of the tokenizer"));
-    TRY(check_byte_level_or_null(parsing, &member[DECODER], ""));
+    TRY(check_post_processor(parsing, &member[POST], false));
+    TRY(check_decoder(parsing, &member[DECODER]));
     TRY(read_model(parsing, &member[MODEL], &member[ADDED]));
     for (int i = TRUNCATION; i <= PADDING; i++) {
         if (vocab_is_null(&member[i])) continue;

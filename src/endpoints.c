@@ -179,11 +179,20 @@ static enum holding holding_of(const struct endpoints *endpoints) {
 }
 
 // That of the model's folder, which nobody has asked for: token ids can do without it.
-static enum status open_models_own(struct endpoints *endpoints, enum holding holding) {
+static enum status open_models_own(struct endpoints *endpoints, enum holding holding,
+                                   int32_t vocab_size) {
     const struct settings *settings = endpoints->settings;
     if (holding == HOLDS_TOKENS) return STATUS_OK;
-    const enum status status = tokenizer_named(settings, settings->model, &endpoints->tokenizer);
-    if (status == STATUS_OK || status == STATUS_NO_MEMORY || holding == HOLDS_TEXT) return status;
+    const enum status status = tokenizer_of_folder(settings, &endpoints->tokenizer);
+    if (status == STATUS_NO_MEMORY || holding == HOLDS_TEXT) return status;
+    if (status == STATUS_OK && endpoints->tokenizer->vocab_size <= vocab_size) return STATUS_OK;
+    if (status == STATUS_OK) {
+        LOG(WARN, "%s/tokenizer.json has %d ids, the model only %d: only token ids are taken",
+            settings->model, endpoints->tokenizer->vocab_size, vocab_size);
+        endpoints->tokenizer->close(endpoints->tokenizer);
+        endpoints->tokenizer = NULL;
+        return STATUS_OK;
+    }
     LOG(WARN, "%s/tokenizer.json cannot be used: only token ids are taken", settings->model);
     return STATUS_OK;
 }
@@ -194,7 +203,7 @@ enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t voca
     const char *name = settings->tokenizer;
     if (name == NULL && tokenizer_in_folder(settings->model)) {
         name = settings->model;
-        TRY(open_models_own(endpoints, holding));
+        TRY(open_models_own(endpoints, holding, vocab_size));
     } else if (name != NULL) {
         TRY(tokenizer_named(settings, name, &endpoints->tokenizer));
     } else if (vocab_size == 256) {

@@ -49,7 +49,7 @@ static const struct option rows[] = {
     {"input-format", 0, OPTION_CHOICE, GROUP_INPUT, FOR(VERB_SCORE), AT(input_format),
      .fallback = "tokens", .choices = "tokens|jsonl|text", .help = "of an input topic's messages"},
     {"tokenizer", 0, OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS), AT(tokenizer),
-     .value = "NAME", .help = "byte, or the path of a tokenizer.json; default: only token ids are taken",
+     .value = "NAME", .help = "byte, or the path of a tokenizer.json; default: token ids (tokenize: --model's)",
      .score_help = "byte, or the path of a tokenizer.json; default: the model's"},
     {"errors", 0, OPTION_CHOICE, GROUP_INPUT, FOR(DOCUMENTS), AT(errors), .fallback = "strict",
      .choices = "strict|replace",

@@ -35,13 +35,13 @@ static enum status open_all(struct tokenize *t) {
                   .max_line = settings->max_line},
         .limit = settings->limit
     };
-    const char *name = settings->tokenizer != NULL ? settings->tokenizer : settings->model;
-    if (name == NULL) {
+    if (settings->tokenizer == NULL && settings->model == NULL) {
         return FAIL(USAGE, "tokenize needs --tokenizer (byte or the path of a tokenizer.json) or "
                            "--model with the folder it is in");
     }
     TRY(inputs_expand(settings->input, &t->inputs));
-    TRY(tokenizer_named(settings, name, &t->tokenizer));
+    TRY(settings->tokenizer != NULL ? tokenizer_named(settings, settings->tokenizer, &t->tokenizer)
+                                    : tokenizer_of_folder(settings, &t->tokenizer));
     LOG(INFO, "tokenizer: %s, %d ids, xxh3:%016" PRIx64, t->tokenizer->name,
         t->tokenizer->vocab_size, t->tokenizer->hash);
     TRY(file_format_parse(settings->format, &source.shard.format));
@@ -109,6 +109,7 @@ static enum status drop_line(struct tokenize *t) {
 static enum status put_record(struct tokenize *t, const struct record *record) {
     struct bytes *out = &t->output->pending;
     const bool decode = t->settings->decode;
+    if (!t->begun && record->first > 0) return STATUS_OK; // of a document that was left out
     if (!t->begun) {
         t->begun = true;
         t->cut = false;

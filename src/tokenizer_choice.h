@@ -6,9 +6,11 @@
 
 #include <stdbool.h>
 
-// settings->tokenizer: "byte", or the path of a tokenizer.json or of its folder. Owns: close it.
+// name: "byte", or the path of a tokenizer.json or of its folder. The caller closes what is opened.
 // Errors: those of the tokenizers' open functions.
 enum status tokenizer_named(const struct settings *settings, const char *name,
                             struct tokenizer **opened);
+// That of the model's folder, whatever the folder is called.
+enum status tokenizer_of_folder(const struct settings *settings, struct tokenizer **opened);
 // Is there a tokenizer.json in the model's folder?
 bool tokenizer_in_folder(const char *model);

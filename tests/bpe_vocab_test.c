@@ -56,41 +56,72 @@ static void other_kinds_are_refused_by_field(void **state) {
     static const struct {
         const char *outside, *words;
     } cases[] = {
-        {"\"normalizer\":{\"type\":\"Lowercase\"}," BYTE_LEVEL,              "normalizer.type is \"Lowercase\""                      },
-        {"\"normalizer\":{\"type\":\"NFKC\"}," BYTE_LEVEL,                   "normalizer.type is \"NFKC\""                           },
-        {"\"normalizer\":[1]," BYTE_LEVEL,                                   "normalizer is not a JSON object"                       },
-        {"\"version\":\"1.0\"",                                              "pre_tokenizer is null or not there"                    },
-        {"\"pre_tokenizer\":{\"type\":\"Metaspace\"}",                       "pre_tokenizer.type is \"Metaspace\""                   },
-        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\"}",                       "pre_tokenizer.add_prefix_space is true"                },
+        {"\"normalizer\":{\"type\":\"Lowercase\"}," BYTE_LEVEL,            "normalizer.type is \"Lowercase\""                      },
+        {"\"normalizer\":{\"type\":\"NFKC\"}," BYTE_LEVEL,                 "normalizer.type is \"NFKC\""                           },
+        {"\"normalizer\":[1]," BYTE_LEVEL,                                 "normalizer is not a JSON object"                       },
+        {"\"version\":\"1.0\"",                                            "pre_tokenizer is null or not there"                    },
+        {"\"pre_tokenizer\":{\"type\":\"Metaspace\"}",                     "pre_tokenizer.type is \"Metaspace\""                   },
+        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\"}",                     "pre_tokenizer.add_prefix_space is true"                },
         {"\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":"
-         "false}",                                                  "pre_tokenizer.use_regex is false"                      },
-        {"\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[]}",   "has 0 steps"                                           },
-        {SPLIT("\"String\":\" \"",                                           "Isolated",                                               "false"), "pretokenizers[0].pattern is {\"String\""},
-        {SPLIT("\"Regex\":\"a\"",                         "Removed",                                                                                 "false"), "pretokenizers[0].behavior is \"Removed\""},
-        {SPLIT("\"Regex\":\"a\"",                                 "Isolated", "true"), "pretokenizers[0].invert is true"},
-        {REGEX("a("),                                                                  "does not compile"                                                                                                   },
-        {REGEX("a*"),                                                           "may match nothing"                                                                                 },
-        {REGEX("(?<=a)b"),                                                        "this kind of group is not supported at its byte 0"                            },
-        {REGEX("(?<n>a)"),                                                        "this kind of group is not supported"                                  },
-        {REGEX("a\\\\b"),                                                   "this escape is not supported at its byte 1"},
-        {REGEX("a\\\\hb"),                                                   "this escape is not supported"              },
-        {REGEX("\\\\p{Han}+"),                                                    "only general categories"             },
-        {REGEX("[a[b]]"),                                                   "a class inside a class"                          },
-        {REGEX("[a&&b]"),                                               "&& is not supported"                          },
-        {REGEX("[\\\\s-a]"),                                                    "a range from or to"                                 },
-        {REGEX("[a"),                                                    "a class has no end"                                        },
-        {REGEX("^a"),                                                 "this character has two meanings"                                 },
-        {REGEX("a{2}+"),                                                        "what stands behind this repetition"                                        },
-        {REGEX("a{,2}b"),                                                        "this repetition is not supported"                              },
-        {"\"post_processor\":{\"type\":\"TemplateProcessing\"}," BYTE_LEVEL,
-         "post_processor.type is \"TemplateProcessing\""                 },
-        {"\"decoder\":{\"type\":\"Metaspace\"}," BYTE_LEVEL,                                                    "decoder.type is \"Metaspace\""                  },
-        {BYTE_LEVEL "," BYTE_LEVEL, "the file.pre_tokenizer is there twice"                                                                             },
+         "false}",                                                "pre_tokenizer.use_regex is false"                      },
+        {"\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[]}", "has 0 steps"                                           },
+        {SPLIT("\"String\":\" \"",                                         "Isolated",                                               "false"), "pretokenizers[0].pattern is {\"String\""},
+        {SPLIT("\"Regex\":\"a\"",                       "Removed",                                                                               "false"), "pretokenizers[0].behavior is \"Removed\""},
+        {SPLIT("\"Regex\":\"a\"",                                 "Isolated",   "true"), "pretokenizers[0].invert is true"},
+        {REGEX("a("),                                                                "does not compile"                                                                                                 },
+        {REGEX("a*"),                                                         "may match nothing"                                                                             },
+        {REGEX("(?<=a)b"),                                                      "this kind of group is not supported at its byte 0"                            },
+        {REGEX("(?<n>a)"),                                                      "this kind of group is not supported"                                  },
+        {REGEX("a\\\\b"),                                                 "this escape is not supported at its byte 1"},
+        {REGEX("a\\\\hb"),                                                 "this escape is not supported"              },
+        {REGEX("\\\\p{Han}+"),                                                  "only general categories"             },
+        {REGEX("[a[b]]"),                                                 "a class inside a class"                          },
+        {REGEX("[a&&b]"),                                             "&& is not supported"                          },
+        {REGEX("[\\\\s-a]"),                                                  "a range from or to"                                 },
+        {REGEX("[a"),                                                  "a class has no end"                                        },
+        {REGEX("^a"),                                               "this character has two meanings"                                 },
+        {REGEX("a{2}+"),                                                      "what stands behind this repetition"                                        },
+        {REGEX("a{,2}b"),                                                      "this repetition is not supported"                              },
+        {"\"post_processor\":{\"type\":\"BertProcessing\"}," BYTE_LEVEL,
+         "post_processor.type is \"BertProcessing\""                 },
+        {"\"decoder\":{\"type\":\"Metaspace\"}," BYTE_LEVEL,                                                  "decoder.type is \"Metaspace\""                  },
+        {BYTE_LEVEL "," BYTE_LEVEL,   "the file.pre_tokenizer is there twice"                                                                               },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         expect_refused(&(struct bpe_case){.outside = cases[i].outside}, cases[i].words);
     }
+}
+
+// They change no id of the text; the hash is that of the file without them.
+static void post_processors_are_read(void **state) {
+    static const char *const some[] = {
+        "\"post_processor\":null," BYTE_LEVEL,
+        "\"post_processor\":{\"type\":\"ByteLevel\"}," BYTE_LEVEL,
+        "\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_tokens\":{}}," BYTE_LEVEL,
+        "\"post_processor\":{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},"
+        "{\"type\":\"TemplateProcessing\",\"special_tokens\":{}}]}," BYTE_LEVEL,
+    };
+    struct tokenizer *plain = NULL, *other = NULL;
+    (void)state;
+    assert_int_equal(bpe_make(&(struct bpe_case){.outside = BYTE_LEVEL}, TEXT_STRICT, &plain),
+                     STATUS_OK);
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        assert_int_equal(bpe_make(&(struct bpe_case){.outside = some[i]}, TEXT_STRICT, &other),
+                         STATUS_OK);
+        assert_int_equal(other->hash, plain->hash);
+        other->close(other);
+    }
+    // bytes that are not UTF-8 become ids with one of the two, and end the document with the other
+    assert_int_equal(bpe_make(&(struct bpe_case){.outside = BYTE_LEVEL}, TEXT_REPLACE, &other),
+                     STATUS_OK);
+    assert_int_not_equal(other->hash, plain->hash);
+    other->close(other);
+    plain->close(plain);
+    expect_refused(
+        &(struct bpe_case){.outside = "\"post_processor\":{\"type\":\"Sequence\",\"processors\":["
+                                      "{\"type\":\"Sequence\",\"processors\":[]}]}," BYTE_LEVEL},
+        "post_processor.type is \"Sequence\"");
 }
 
 static void other_models_are_refused_by_field(void **state) {
@@ -209,6 +240,7 @@ int main(void) {
         cmocka_unit_test(other_kinds_are_refused_by_field),
         cmocka_unit_test(other_models_are_refused_by_field),
         cmocka_unit_test(bad_vocabularies_are_refused),
+        cmocka_unit_test(post_processors_are_read),
         cmocka_unit_test(long_tokens_are_refused),
         cmocka_unit_test(files_are_read),
     };

@@ -60,6 +60,10 @@ class Tokenizer(RunTest):
         write_jsonl(source, [{"id": "a", "tokens": [5, 100000]}])
         self.tokenize(source, "--tokenizer", NEOX, "--decode", "--max-bad", "100%")
         self.assertIn("there is no token 100000", self.said)
+        # of a document that comes in many records none is written after the one that cannot be
+        write_jsonl(source, [{"id": "a", "tokens": [97] * 5 + [300] + [97] * 100000}, {"id": "b", "tokens": [98]}])
+        self.assertEqual(self.tokenize(source, "--tokenizer", "byte", "--decode", "--max-bad", "100%"),
+                         [{"id": "b", "text": "b"}])
 
     def test_official_models(self):
         tokenizer = need_shared("data", "gpt-neox-20b", "tokenizer.json")
