@@ -14,10 +14,18 @@
 #define BROKER_MS \
     INT32_MAX // the first rank may be waiting for a broker; if it is lost, mpirun ends
 
+// In a full list what is worse takes the place of what is better.
+static struct finding *place_for(struct findings *findings, enum verdict verdict) {
+    if (findings->count < FINDINGS_MOST) return &findings->item[findings->count++];
+    for (int32_t i = FINDINGS_MOST - 1; i >= 0; i--) {
+        if (findings->item[i].verdict < verdict) return &findings->item[i];
+    }
+    return &findings->item[FINDINGS_MOST];
+}
+
 struct finding *finding_add(struct findings *findings, enum verdict verdict, const char *what,
                             const char *advice, const char *format, ...) {
-    const int32_t last = FINDINGS_MOST - 1;
-    struct finding *item = &findings->item[findings->count < last ? findings->count : last];
+    struct finding *item = place_for(findings, verdict);
     va_list arguments;
     memset(item, 0, sizeof *item);
     item->verdict = verdict;
@@ -26,7 +34,6 @@ struct finding *finding_add(struct findings *findings, enum verdict verdict, con
     va_start(arguments, format);
     vsnprintf(item->value, sizeof item->value, format, arguments);
     va_end(arguments);
-    if (findings->count < FINDINGS_MOST) findings->count++;
     return item;
 }
 

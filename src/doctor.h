@@ -18,7 +18,7 @@ struct finding {
 
 struct findings {
     int32_t count;
-    struct finding item[FINDINGS_MOST]; // what comes beyond is left out
+    struct finding item[FINDINGS_MOST + 1]; // the last one: what there was no room for
 };
 
 // advice may be NULL. Returns the finding, for an exit code.

@@ -5,7 +5,6 @@
 #include "ops/model/random_weights.h"
 #include "src/bench.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -110,23 +109,6 @@ static void read_weights(const struct mamba2_weights *weights, struct info *info
     info->hash = weights->hash;
 }
 
-// Bytes of the folder's files with this ending.
-static int64_t bytes_of(const char *folder, const char *ending) {
-    char path[4096];
-    const struct dirent *entry = NULL;
-    struct stat about;
-    int64_t sum = 0;
-    DIR *files = opendir(folder);
-    while (files != NULL && (entry = readdir(files)) != NULL) {
-        const size_t bytes = strlen(entry->d_name), tail = strlen(ending);
-        if (bytes < tail || strcmp(entry->d_name + bytes - tail, ending) != 0) continue;
-        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        if (stat(path, &about) == 0 && S_ISREG(about.st_mode)) sum += about.st_size;
-    }
-    if (files != NULL) closedir(files);
-    return sum;
-}
-
 static void find_tokenizer(const char *folder, struct info *info) {
     char path[4096];
     struct stat about;
@@ -155,9 +137,10 @@ static enum status describe(const struct settings *settings, struct info *info) 
     info_of_shape(settings->model, &config, info);
     info->files = true;
     read_weights(&weights, info);
+    for (int32_t i = 0; i < weights.checkpoint.file_count; i++) {
+        info->disk_bytes += (int64_t)weights.checkpoint.files[i].file.size;
+    }
     weights_close(&weights);
-    info->disk_bytes = bytes_of(settings->model, ".safetensors");
-    if (info->disk_bytes == 0) info->disk_bytes = bytes_of(settings->model, ".bin");
     find_tokenizer(settings->model, info);
     return STATUS_OK;
 }

@@ -45,8 +45,10 @@ static bool speaks(const struct rank_run *run) {
 static uint64_t settings_hash(const struct rank_run *run) {
     char text[256];
     const struct tokenizer *tokenizer = run->endpoints.tokenizer;
+    // 0: none is put before a document; 1 and up: that token and one
+    const int bos = run->settings->bos ? 1 + model_info(run->model)->bos_token : 0;
     const int bytes = snprintf(text, sizeof text, "dtype=%s bos=%d tokenizer=%s:%016llx",
-                               device_dtype(run->settings, run->backend), run->settings->bos,
+                               device_dtype(run->settings, run->backend), bos,
                                tokenizer != NULL ? tokenizer->name : "none",
                                (unsigned long long)(tokenizer != NULL ? tokenizer->hash : 0));
     return hash_bytes(text, (size_t)bytes);

@@ -113,6 +113,13 @@ static void more_findings_than_there_is_room(void **state) {
     }
     assert_int_equal(found.count, FINDINGS_MOST);
     assert_string_equal(found.item[0].value, "0");
+    finding_add(&found, VERDICT_BAD, "b", NULL, "bad")->exit_code = 4; // worse than the last
+    finding_add(&found, VERDICT_WARN, "c", NULL, "warn");
+    finding_add(&found, VERDICT_OK, "d", NULL, "ok"); // no room
+    assert_int_equal(found.count, FINDINGS_MOST);
+    assert_string_equal(found.item[FINDINGS_MOST - 1].value, "bad");
+    assert_int_equal(found.item[FINDINGS_MOST - 1].exit_code, 4);
+    assert_string_equal(found.item[FINDINGS_MOST - 2].value, "warn");
 }
 
 static void versions_are_compared(void **state) {

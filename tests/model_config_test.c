@@ -50,6 +50,11 @@ static void configs_are_read(void **state) {
         parse_config(CONFIG ",\"time_step_limit\":[0,{\"__float__\":\"Infinity\"}]}", &config),
         STATUS_OK);
     assert_true(isinf(config.dt_most));
+    // flash-linear-attention's names
+    assert_int_equal(parse_config(CONFIG ",\"norm_eps\":1e-2,\"dt_limit\":[0.001,0.01]}", &config),
+                     STATUS_OK);
+    assert_true(config.epsilon == 1e-2 && config.dt_least == 0.001 && config.dt_most == 0.01);
+    assert_int_equal(parse_config(CONFIG ",\"rmsnorm\":false}", &config), STATUS_MISMATCH);
 }
 
 #define ORIGINAL \

@@ -5,6 +5,7 @@
 #include "ops/model/shard_index.h"
 #include "ops/model/torch_file.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,10 +33,10 @@ static enum status join(const char *dir, const char *name, char *path) {
 
 static const char *name_here(const char *name) {
     const char *prefix = "model.", *original = "backbone.embedding.weight";
-    const char *rest = name + strlen(prefix);
-    const bool prefixed = strncmp(name, prefix, strlen(prefix)) == 0 &&
-                          (strncmp(rest, "backbone.", 9) == 0 || strncmp(rest, "lm_head.", 8) == 0);
-    if (prefixed) name = rest;
+    if (strncmp(name, prefix, strlen(prefix)) == 0) {
+        const char *rest = name + strlen(prefix);
+        if (strncmp(rest, "backbone.", 9) == 0 || strncmp(rest, "lm_head.", 8) == 0) name = rest;
+    }
     return strcmp(name, original) == 0 ? "backbone.embeddings.weight" : name;
 }
 
@@ -127,8 +128,10 @@ static enum status open_shards(struct opening *opening, const char *dir, const c
         const char *name = index->files[opening->at];
         TRY(join(dir, name, path));
         if (lstat(path, &about) != 0) {
-            return FAIL(USAGE, "%s: no such file; %s names it as one of %d: fetch it", path,
-                        index_path, index->file_count);
+            const bool missing = errno == ENOENT;
+            return FAIL(USAGE, "%s: %s; %s names it as one of %d%s", path,
+                        missing ? "no such file" : strerror(errno), index_path, index->file_count,
+                        missing ? ": fetch it" : "");
         }
         TRY(map_file(opening, index, path));
     }

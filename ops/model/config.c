@@ -51,6 +51,10 @@ static const struct field hf_fields[] = {
     {"pad_token_id", FIELD_ID, AT(pad), 0, 0, NULL, false},
     SPECIAL("norm_before_gate",  config_read_unused_norm),
     SPECIAL("time_step_limit",   config_read_limits),
+    {"norm_eps", FIELD_NUMBER, AT(epsilon), 1e-20, 1, NULL, false}, // FLA's names of three fields
+    SPECIAL("dt_limit",          config_read_limits),
+    ONLY_TRUE("rmsnorm"),
+    ONLY_EMPTY("D_has_hdim"),
     SPECIAL("model_type",        config_read_model_type),
     SPECIAL("hidden_act",        config_read_activation),
     ONLY_TRUE("rms_norm"),

@@ -84,10 +84,10 @@ static int64_t find_not_finite(enum dtype dtype, const char *data, int64_t count
         }
     }
     if (bad == 0) return -1;
-    for (bad = 0; is_finite_at(dtype, data, bad);) {
+    for (bad = 0; bad < count && is_finite_at(dtype, data, bad);) {
         bad++;
     }
-    return bad;
+    return bad < count ? bad : -1; // somebody has written into the file since
 }
 
 // Checks and hashes block by block, so that each byte comes from the disk once.

@@ -13,7 +13,7 @@ enum status mapped_file_open(const char *path, size_t most_bytes, struct mapped_
     enum status status = STATUS_OK;
     struct stat about;
     void *bytes = NULL;
-    const int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe's would wait
     if (descriptor < 0) {
         const bool wrong_path = errno == ENOENT || errno == ENOTDIR || errno == EACCES;
         LOG(ERROR, "cannot open %s: %s", path, strerror(errno));
@@ -22,7 +22,7 @@ enum status mapped_file_open(const char *path, size_t most_bytes, struct mapped_
     if (fstat(descriptor, &about) != 0) {
         status = FAIL(IO, "cannot look at %s: %s", path, strerror(errno));
     } else if (!S_ISREG(about.st_mode)) {
-        status = FAIL(IO, "%s is not a regular file", path);
+        status = FAIL(MISMATCH, "%s is not a regular file", path);
     } else if ((uint64_t)about.st_size > most_bytes) {
         status = FAIL(MISMATCH, "%s has %lld bytes, more than the %zu such a file may have", path,
                       (long long)about.st_size, most_bytes);

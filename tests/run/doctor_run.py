@@ -139,10 +139,9 @@ class Ranks(RunTest):
         done = self.mpirun((PROGRAM, *JSON), (other, *JSON))
         self.assertEqual(done.returncode, 4, done.stderr)
         agreement = findings(done)[0]["agreement"]
-        self.assertEqual({entry["verdict"] for entry in agreement}, {"bad"})  # the copy has no plug-in beside it either
-        said = [entry["value"] for entry in agreement if version in entry["value"]]
-        self.assertEqual(len(said), 1)
-        self.assertIn("rank 1", said[0])
+        said = [entry for entry in agreement if version in entry["value"]]  # the copy has no plug-in beside it either
+        self.assertEqual([entry["verdict"] for entry in said], ["bad"])
+        self.assertIn("rank 1", said[0]["value"])
 
     def test_ranks_of_which_one_has_a_plugin(self):
         none = self.folder / "none.so"

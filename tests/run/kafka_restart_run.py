@@ -11,7 +11,7 @@ from flow import BAD, Flow, Sender
 from harness import HAVE_MPI, longscan
 from kafka_harness import Kafka, main
 
-DOCUMENTS = 2500
+DOCUMENTS = 4000
 
 
 class Restart(FailureTest):
@@ -40,7 +40,7 @@ class Restart(FailureTest):
             while True:
                 starts += 1
                 process = self.start(*job, log=f"log-{starts}")
-                deadline = time.monotonic() + (draw.uniform(0.4, 1.6) if starts < 8 else 120)
+                deadline = time.monotonic() + (draw.uniform(0.35, 1.1) if starts < 8 else 120)
                 while process.poll() is None and time.monotonic() < deadline:
                     time.sleep(0.01)
                 if process.poll() is not None:
