@@ -60,14 +60,14 @@ __device__ __forceinline__ void do_head(const kernel_args &a, const scan_maps &m
     uint32_t left[16], m[16];
     if (kHalf == 0) make_state(team, unit, n, w);
     await(&team.state_ready, full);
-    products_begin();
+    product_begin();
     product_over_state(y, s.c[kHalf],
                        stateless ? operand_of_zeros(s.zeros) : operand_of(team.state));
-    products_commit();
+    product_commit();
     if (kHalf == 1) await(&team.decay_full[turn], n / kTurns & 1);
     const float2 up = make_masks<kHalf>(left, m, score, team, turn, d, w);
-    products_wait<0>();
-    pin(y);
+    product_wait<0>();
+    product_done(y);
     if (w.leads) {
         arrive(&team.state_empty);
         if (head + kTeams >= unit.end) arrive(&s.c_empty);
@@ -76,16 +76,16 @@ __device__ __forceinline__ void do_head(const kernel_args &a, const scan_maps &m
     const int rows = unit.rows - kHalf * SCAN_SUBTILE;
     if (rows < SCAN_SUBTILE) {
         clear_rows(team.x[kHalf], rows, w.me.thread);
-        fence_async();
+        store_fence();
         warpgroup_sync(1 + 2 * w.team + kHalf);
     }
     scale_rows(y, up);
-    products_begin();
+    product_begin();
     if (kHalf == 1) add_rows(y, left, team.x[0]);
     add_rows(y, m, team.x[kHalf]);
-    products_commit();
+    product_commit();
     const float2 squares = gate_half<kHalf>(y, team, n, w);
-    fence_async(); // waits for stores to memory, too: before there are any
+    store_fence(); // waits for stores to memory, too: before there are any
     __syncwarp();
     const int64_t row = unit.row + kHalf * SCAN_SUBTILE;
     store_v(a, maps, team.z[kHalf], row, rows, head, w);
@@ -188,11 +188,11 @@ __global__ void __launch_bounds__(kThreads, 1)
         prefetch_map(&maps.v);
     }
     if (threadIdx.x < 64) s.zeros[threadIdx.x] = make_uint4(0, 0, 0, 0);
-    fence_async();
+    store_fence();
     take_turn();
     __syncthreads();
     if (threadIdx.x >= kConsumers) {
-        fewer_registers<32>();
+        registers_give<32>();
         const int warp = ((int)threadIdx.x - kConsumers) / 32;
         if (threadIdx.x % 32 != 0) return;
         if (warp < kTeams) bring_heads(a, maps, s, warp);
@@ -201,10 +201,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     const int group = __shfl_sync(~0u, (int)threadIdx.x / 128, 0); // one number a warp
     if (group % 2 == 0) {
-        more_registers<104>();
+        registers_take<104>();
         consume<0>(a, maps, s, group / 2);
     } else {
-        more_registers<120>();
+        registers_take<120>();
         consume<1>(a, maps, s, group / 2);
     }
 #endif

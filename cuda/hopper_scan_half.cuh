@@ -21,11 +21,11 @@ __device__ __forceinline__ void begin_unit(uint32_t (&score)[16], shared_memory 
     await(&s.b_full, u & 1);
     await(&s.c_full, u & 1);
     if (kHalf == 1) {
-        products_begin();
+        product_begin();
         product_over_state(sum, s.c[1], operand_of(s.b[0]));
-        products_commit();
-        products_wait<0>();
-        pin(sum);
+        product_commit();
+        product_wait<0>();
+        product_done(sum);
         pack_scores(packed, sum);
 #pragma unroll
         for (int k = 0; k < 4; k++) {
@@ -33,11 +33,11 @@ __device__ __forceinline__ void begin_unit(uint32_t (&score)[16], shared_memory 
                 make_uint4(packed[4 * k], packed[4 * k + 1], packed[4 * k + 2], packed[4 * k + 3]);
         }
     }
-    products_begin();
+    product_begin();
     product_over_state(sum, s.c[kHalf], operand_of(s.b[kHalf]));
-    products_commit();
-    products_wait<0>();
-    pin(sum);
+    product_commit();
+    product_wait<0>();
+    product_done(sum);
     if (w.leads) arrive(&s.b_empty);
     pack_scores(score, sum);
 }
@@ -69,7 +69,7 @@ __device__ __forceinline__ void make_state(team_memory &team, const unit_info &u
     if (both) {
         const float fall = team.fall[n % kTurns][unit.chunk];
         add_state(team.state, pack(fall, fall), team.tile_state, w.me.thread);
-        fence_async();
+        store_fence();
     }
     __syncwarp();
     if (w.leads) {
@@ -106,9 +106,9 @@ __device__ __forceinline__ float2 gate_half(float (&y)[32], team_memory &team, u
     await(&team.z_full, n & 1);
     load_rows(z, place, w.me);
     open_gate(gate, z);
-    pin(gate);
-    products_wait<0>();
-    pin(y);
+    product_done(gate);
+    product_wait<0>();
+    product_done(y);
     if (w.leads) {
         arrive(&team.x_empty);
         arrive(&team.decay_empty[n % kTurns]);

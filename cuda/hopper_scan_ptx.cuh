@@ -2,6 +2,9 @@
 // Hopper's instructions as small functions: barriers in shared memory, tensor copies, and the
 // warpgroup products. Only for code compiled for sm_90a.
 
+#include "cuda/hopper_ptx.cuh"
+#include "cuda/hopper_wgmma.cuh"
+
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -10,27 +13,19 @@
 
 namespace ssd {
 
-__device__ inline uint32_t shared_address(const void *pointer) {
-    return (uint32_t)__cvta_generic_to_shared(pointer);
-}
+using hopper::barrier_init_done, hopper::shared_address, hopper::store_fence;
+using hopper::product_begin, hopper::product_commit, hopper::product_wait, hopper::product_done;
+using hopper::registers_give, hopper::registers_take;
 
 // --- mbarriers -----------------------------------------------------------------------------------
 __device__ inline void barrier_init(uint64_t *barrier, uint32_t arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)),
-                 "r"(arrivals));
-}
-__device__ inline void barrier_init_done() {
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    hopper::barrier_init(shared_address(barrier), arrivals);
 }
 __device__ inline void arrive(uint64_t *barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
-                 : "memory");
+    hopper::barrier_arrive(shared_address(barrier));
 }
 __device__ inline void arrive_expect(uint64_t *barrier, uint32_t bytes) {
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
-        "r"(bytes)
-        : "memory");
+    hopper::barrier_arrive_expecting(shared_address(barrier), bytes);
 }
 // What is waited for is a copy in flight or a warp of the same block: microseconds. A wait that
 // does not end is a bug, and stops the kernel instead of the machine.
@@ -52,19 +47,6 @@ __device__ inline void wait(uint64_t *barrier, uint32_t parity) {
 // The 128 threads of one warpgroup; `name` from 1.
 __device__ inline void warpgroup_sync(int name) {
     asm volatile("bar.sync %0, 128;" ::"r"(name) : "memory");
-}
-// Ordinary stores to shared memory before it are seen by copies and products after it.
-__device__ inline void fence_async() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
-template <int kCount>
-__device__ inline void more_registers() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
-}
-template <int kCount>
-__device__ inline void fewer_registers() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
 }
 
 // --- tensor copies: box at (column, row, panel) --------------------------------------------------
@@ -190,24 +172,6 @@ __device__ inline uint64_t descriptor(const void *tile, uint32_t panel_bytes) {
 }
 constexpr uint64_t kNext16Columns = 32 >> 4;    // rows along k: 16 elements on in the panel
 constexpr uint64_t kNext16Rows = 16 * 128 >> 4; // rows are k: 16 rows on
-
-__device__ inline void products_begin() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ inline void products_commit() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int kInFlight>
-__device__ inline void products_wait() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kInFlight) : "memory");
-}
-// The compiler may not move uses of d over this point: they stand behind the wait before it.
-template <int kCount>
-__device__ inline void pin(float (&d)[kCount]) {
-#pragma unroll
-    for (int i = 0; i < kCount; i++)
-        asm volatile("" : "+f"(d[i])::"memory");
-}
 
 #define HOPPER_D4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define HOPPER_D16(d, i) \

@@ -95,13 +95,13 @@ __device__ void multiply(float (&added)[64], const __nv_bfloat16 *wx, const __nv
                          bool first) {
     const uint64_t left = ssd::descriptor(wx, 0);
     const uint64_t right = ssd::descriptor(b, kPanel * 2);
-    ssd::products_begin();
+    ssd::product_begin();
 #    pragma unroll
     for (int k = 0; k < 4; k++) {
         ssd::product_n128_both_turned(added, left + k * ssd::kNext16Rows,
                                       right + k * ssd::kNext16Rows, k > 0 || !first);
     }
-    ssd::products_commit();
+    ssd::product_commit();
 }
 
 // The sum as bf16 to where the scan finds it: the warp's 16 rows of p, which are 2 KB of each panel.
@@ -122,7 +122,7 @@ __device__ void hand_out(const float (&added)[64], __nv_bfloat16 (&image)[2][kPa
         }
         ssd::store_matrices((matrices + j / 4 * (uint32_t)sizeof image[0]) ^ (j % 4 * 32), m);
     }
-    ssd::fence_async();
+    ssd::store_fence();
     __syncwarp();
     if (lane == 0) {
         for (int panel = 0; panel < 2; panel++) {
@@ -172,9 +172,9 @@ __device__ void consume(const state_args &a, shared_memory &s) {
         }
         convolve(a, s, conv, info, stage, group, place, present, wx);
         if (info.rows < SCAN_SUBTILE) clear_rows(s, stage, info.rows, thread, place, wx);
-        ssd::fence_async();
-        ssd::products_wait<0>();
-        ssd::pin(added);
+        ssd::store_fence();
+        ssd::product_wait<0>();
+        ssd::product_done(added);
         ssd::warpgroup_sync(1 + group);
         if (t > 0 && thread == 0) ssd::arrive(&s.empty[(stage + kStages - 1) % kStages]);
         if (ended >= 0) store(a, ended, added, log_fall, thread);
@@ -201,8 +201,8 @@ __device__ void consume(const state_args &a, shared_memory &s) {
         ended = ends ? number : -1;
         if (++stage == kStages) stage = 0, parity ^= 1;
     }
-    ssd::products_wait<0>();
-    ssd::pin(added);
+    ssd::product_wait<0>();
+    ssd::product_done(added);
     if (ended >= 0) store(a, ended, added, log_fall, thread);
     if (thread % 32 == 0) ssd::stores_read();
 }
@@ -229,10 +229,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     take_turn();
     __syncthreads();
     if (threadIdx.x < kConsumers) {
-        ssd::more_registers<232>();
+        ssd::registers_take<232>();
         consume(a, s);
     } else {
-        ssd::fewer_registers<40>();
+        ssd::registers_give<40>();
         if (threadIdx.x == kConsumers) produce(a, maps, s);
     }
 #endif
