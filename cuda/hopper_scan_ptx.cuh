@@ -1,6 +1,6 @@
 #pragma once
-// Hopper's instructions as small functions: barriers in shared memory, tensor copies, and the
-// warpgroup products. Only for code compiled for sm_90a.
+// Hopper's instructions as the scan uses them: barriers by pointer, tensor copies of panels, and its
+// warpgroup products. The rest is in hopper_ptx.cuh and hopper_wgmma.cuh. Only for sm_90a.
 
 #include "cuda/hopper_ptx.cuh"
 #include "cuda/hopper_wgmma.cuh"
