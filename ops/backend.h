@@ -124,6 +124,17 @@ struct head_args {
     float *nll;            // [rows], nats
 };
 
+// What a row of logits says the next token is.
+struct best_token {
+    int32_t token; // of the greatest logit; the lowest id of equal ones
+    float margin;  // the target's logit less the greatest of any other token; NaN: no target
+};
+struct best_args {
+    struct matrix logits;    // [rows, vocab]
+    const int32_t *target;   // [rows], backend memory; -1: none
+    struct best_token *best; // [rows], backend memory
+};
+
 #define BACKEND_MARKS 2
 
 // What this machine can do at most, as measured. 0: could not be measured.
@@ -180,6 +191,7 @@ struct backend_table {
     enum status (*chunk_scan)(struct backend *backend, const struct scan_args *args);
     enum status (*gated_norm)(struct backend *backend, const struct gated_norm_args *args);
     enum status (*head)(struct backend *backend, const struct head_args *args);
+    enum status (*best)(struct backend *backend, const struct best_args *args);
 
     // The backend's own way through a layer (ops/mixer.h), which may change `numerics`, or *opened =
     // NULL: not for this shape. The slot may be NULL: it has none.

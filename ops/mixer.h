@@ -61,6 +61,16 @@ struct mixer_head {
     int64_t rows;
 };
 
+// Of some of its rows: what the model would go on with. After the last layer, before the next begin.
+struct mixer_ask {
+    const float *norm;
+    const struct packed_weight *weight;
+    const int32_t *row;    // [rows] of the step, backend memory
+    const int32_t *target; // [rows], as best_args has it
+    int64_t rows;
+    struct best_token *best; // [rows], backend memory
+};
+
 struct mixer;
 
 struct mixer_table {
@@ -73,6 +83,7 @@ struct mixer_table {
     enum status (*scan)(struct mixer *mixer, const struct mixer_call *call);
     enum status (*project_back)(struct mixer *mixer, const struct mixer_call *call);
     enum status (*head)(struct mixer *mixer, const struct mixer_head *head);
+    enum status (*ask)(struct mixer *mixer, const struct mixer_ask *ask);
 };
 
 // An implementation's struct begins with this.

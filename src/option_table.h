@@ -19,6 +19,7 @@ enum verb_bit {
     VERB_TOKENIZE = 1u << 7,
     VERB_INFO = 1u << 8,
     VERB_DOCTOR = 1u << 9,
+    VERB_PASSKEY = 1u << 10,
 };
 
 enum option_kind {
@@ -38,6 +39,7 @@ enum option_group {
     GROUP_INPUT,
     GROUP_SCORE,
     GROUP_MEASURE,
+    GROUP_PASSKEY,
     GROUP_RANKS,
     GROUP_STREAM,
     GROUP_KAFKA,

@@ -44,6 +44,22 @@ struct settings {
     int64_t simulate;  // --simulate N ranks; 0: none
     int64_t hop_us;    // --hop-us N of one layer's state to the next rank; 0: measured, or assumed
 
+    // verb `passkey`
+    const char *lengths;     // --lengths 1k,2k,4k: of prompts, tokens at most
+    const char *depths;      // --depths N, even, even:N or 0,0.5,1: where the key stands
+    const char *positions;   // --positions 1k,8k: tokens before the key, in place of depths; NULL
+    int64_t samples;         // --samples N a length, spread over the depths
+    const char *style;       // --style paper|infinitebench|niah
+    int64_t digits;          // --digits N of the key; 0: as the style has it
+    const char *filler;      // --filler FILE: text around the key; NULL: the style's sentences
+    int64_t add_prefix;      // --add-prefix N sentences before everything, of no meaning
+    int64_t new_tokens;      // --new-tokens N to decode; 0: as many as the longest answer needs
+    bool unbranched;         // --unbranched: every prompt from its first token
+    const char *show_sample; // --show-sample ID: print its prompt and leave
+    bool lm_eval;            // --lm-eval: results in lm-evaluation-harness's shapes too
+    int64_t trained_on;      // --trained-on N tokens, to be marked in pictures; 0: unknown
+    double fail_below;       // --fail-below 90%: exit 6 if a length's accuracy is lower
+
     // how to run
     const char *job;          // --job NAME: group.id and the name in logs
     int64_t group_size;       // --group-size N ranks share documents; 0: all
@@ -110,6 +126,7 @@ enum status verb_bench(const struct settings *settings, int *exit_code);
 enum status verb_verify(const struct settings *settings, int *exit_code);
 enum status verb_info(const struct settings *settings, int *exit_code);
 enum status verb_doctor(const struct settings *settings, int *exit_code);
+enum status verb_passkey(const struct settings *settings, int *exit_code);
 enum status verb_tokenize(const struct settings *settings, int *exit_code);
 
 // Set by SIGTERM, SIGINT and SIGUSR1: finish what is begun, commit, leave with 143.

@@ -35,7 +35,7 @@ struct boundary {
 
 // One rank's share of a step. Spans follow each other in the rows without holes.
 struct model_span {
-    int64_t rows;         // > 0; a multiple of CHUNK_TOKENS unless the document ends here
+    int64_t rows; // > 0; any number, though only ends at chunk borders keep the document's bits
     const char *state_in; // a slot (layers * layer_bytes) in backend memory, or NULL: zero
     char *state_out;      // a slot, or NULL; never the same slot as state_in
 };
@@ -47,10 +47,14 @@ struct model_step {
     int64_t span_count;
     struct boundary *boundary; // NULL: nothing comes from or goes elsewhere
     float *nll;                // [rows], host; valid after backend wait; 0 where target is -1
+    const int32_t *asked;      // [asked_count] rows, rising, host: what would the model go on with?
+    int64_t asked_count;       // at most model_settings.asked_most
+    struct best_token *best;   // [asked_count], host; valid after backend wait
 };
 
 struct model_settings {
     int64_t step_tokens; // most rows of a step
+    int64_t asked_most;  // of those, rows that may be asked for their best token; 0: none
     enum gated_norm gated_norm;
 };
 
