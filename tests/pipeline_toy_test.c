@@ -15,6 +15,7 @@
 
 #define TOKENS (5 * CHUNK_TOKENS + 77)
 #define STEP   (8 * CHUNK_TOKENS)
+#define ASKED  6
 
 struct toy {
     struct backend *backend;
@@ -28,7 +29,7 @@ static int setup(void **state) {
     struct toy *toy = calloc(1, sizeof *toy);
     assert_non_null(toy);
     assert_int_equal(queue_backend_open(NULL, 5, 100, &toy->backend), STATUS_OK);
-    const struct model_settings settings = {.step_tokens = STEP};
+    const struct model_settings settings = {.step_tokens = STEP, .asked_most = ASKED};
     const char *dir = "toy:layers=3,layer_bytes=256,vocab=50,delay_us=20";
     assert_int_equal(model_open(dir, toy->backend, &settings, &toy->model), STATUS_OK);
     for (int i = 0; i < 4; i++) {
@@ -165,6 +166,64 @@ static void every_fault_is_seen(void **state) {
     assert_int_equal(right(toy, 0, chunk, 16), 0);
 }
 
+// Rows at the ends and borders of two spans, of which the second begins where no chunk does; and none.
+static void asked_rows_are_answered(void **state) {
+    struct toy *toy = *state;
+    const int64_t first = CHUNK_TOKENS + 3, rows = 1500;
+    static const int32_t asked[ASKED] = {0, 1, 1026, 1027, 1028, 1499};
+    const struct model_span spans[2] = {
+        {first,        NULL, toy->slot[0]},
+        {rows - first, NULL, NULL        }
+    };
+    struct best_token best[ASKED] = {{0}};
+    struct model_step step = {.rows = rows,
+                              .token = toy->token[0],
+                              .target = toy->token[0] + 1,
+                              .spans = spans,
+                              .span_count = 2,
+                              .nll = toy->nll,
+                              .asked = asked,
+                              .asked_count = ASKED,
+                              .best = best};
+    assert_int_equal(model_run(toy->model, &step), STATUS_OK);
+    assert_int_equal(toy->backend->table->wait(toy->backend), STATUS_OK);
+    for (int i = 0; i < ASKED; i++) {
+        const int64_t from = asked[i] < first ? 0 : first, tokens = asked[i] + 1 - from;
+        const int32_t *token = toy->token[0] + from;
+        const float margin = toy_margin(token, tokens, token[tokens]);
+        assert_int_equal(best[i].token, toy_best(token, tokens));
+        assert_true(best[i].token >= 0 && best[i].token < TOY_BEST_TOKENS);
+        assert_memory_equal(&best[i].margin, &margin, sizeof margin);
+        assert_true((margin > 0.0f) == (token[tokens] == best[i].token));
+        assert_true(toy_margin(token, tokens, best[i].token) > 0.0f);
+    }
+    step.asked_count = 0;
+    step.asked = NULL;
+    step.best = NULL;
+    assert_int_equal(model_run(toy->model, &step), STATUS_OK);
+    assert_int_equal(toy->backend->table->wait(toy->backend), STATUS_OK);
+
+    // A token at a time from where the first span ended, then from a broken state.
+    for (int i = 0; i < 8; i++) {
+        const struct model_span one = {1, toy->slot[i % 2], i == 6 ? NULL : toy->slot[(i + 1) % 2]};
+        if (i == 7) toy->slot[1][8] ^= 1;
+        step = (struct model_step){.rows = 1,
+                                   .token = toy->token[0] + first + i,
+                                   .target = toy->token[0] + first + i + 1,
+                                   .spans = &one,
+                                   .span_count = 1,
+                                   .nll = toy->nll,
+                                   .asked = asked,
+                                   .asked_count = 1,
+                                   .best = best};
+        assert_int_equal(model_run(toy->model, &step), STATUS_OK);
+        assert_int_equal(toy->backend->table->wait(toy->backend), STATUS_OK);
+        const int32_t expected = toy_best(toy->token[0], first + i + 1);
+        assert_int_equal(best[0].token, i == 7 ? -1 : expected);
+    }
+    assert_true(best[0].margin != best[0].margin);
+}
+
 struct seam {
     struct boundary boundary;
     int64_t calls;
@@ -228,6 +287,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(whole_and_in_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(packed, setup, teardown),
         cmocka_unit_test_setup_teardown(every_fault_is_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(asked_rows_are_answered, setup, teardown),
         cmocka_unit_test_setup_teardown(the_seam_is_called_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(settings_are_checked, setup, teardown),
     };

@@ -17,9 +17,11 @@
 struct model {
     struct backend *backend;
     struct model_info info;
-    int64_t step_tokens;
+    int64_t step_tokens, asked_most;
     int64_t delay_us;
     int32_t *token, *target; // [step_tokens], backend memory
+    int32_t *asked;          // [asked_most], backend memory
+    struct best_token *best; // [asked_most], backend memory
     float *nll;              // [step_tokens], backend memory
     uint64_t *checksum;      // [step_tokens] after each row; only the queue touches it
 };
@@ -27,7 +29,7 @@ struct model {
 // A step under way: a copy of what the caller gave, gone with the last call queued for it.
 struct toy_run {
     struct model *model;
-    int64_t rows, span_count;
+    int64_t rows, span_count, asked_count;
     uint64_t *before, *after; // [span_count] checksums
     struct model_span span[];
 };
@@ -55,11 +57,35 @@ static float nll_of(uint64_t checksum, int32_t target) {
     return (float)bits / 2097152.0f;
 }
 
-float toy_nll(const int32_t *token, int64_t tokens, int32_t target) {
+static int32_t best_of(uint64_t checksum) {
+    return (int32_t)(mix(checksum, 0xbe57u) % TOY_BEST_TOKENS);
+}
+
+// In (0, 8] for the best token, in [-8, 0) for others, exact in 24 bits.
+static float margin_of(uint64_t checksum, int32_t target) {
+    const uint64_t bits = mix(checksum ^ 0x3a261u, (uint64_t)(uint32_t)target) >> 40;
+    const float size = (float)(bits + 1) / 2097152.0f;
+    if (target < 0) return NAN;
+    return target == best_of(checksum) ? size : -size;
+}
+
+static uint64_t checksum_of(const int32_t *token, int64_t tokens) {
     uint64_t checksum = CHECKSUM_EMPTY;
     for (int64_t i = 0; i < tokens; i++)
         checksum = add_token(checksum, token[i]);
-    return nll_of(checksum, target);
+    return checksum;
+}
+
+float toy_nll(const int32_t *token, int64_t tokens, int32_t target) {
+    return nll_of(checksum_of(token, tokens), target);
+}
+
+int32_t toy_best(const int32_t *token, int64_t tokens) {
+    return best_of(checksum_of(token, tokens));
+}
+
+float toy_margin(const int32_t *token, int64_t tokens, int32_t target) {
+    return margin_of(checksum_of(token, tokens), target);
 }
 
 void toy_expected_nlls(const int32_t *token, int64_t tokens, float *nll) {
@@ -170,7 +196,7 @@ static void run_part(void *argument) {
 static void run_head(void *argument) {
     struct toy_run *run = argument;
     const struct model *model = run->model;
-    int64_t row = 0;
+    int64_t row = 0, asked = 0;
     for (int64_t s = 0; s < run->span_count; s++) {
         const bool broken = run->after[s] == CHECKSUM_BROKEN;
         for (int64_t i = 0; i < run->span[s].rows; i++, row++) {
@@ -178,6 +204,11 @@ static void run_head(void *argument) {
             model->nll[row] = target < 0 ? 0.0f
                               : broken   ? NAN
                                          : nll_of(model->checksum[row], target);
+            if (asked == run->asked_count || model->asked[asked] != row) continue;
+            const uint64_t checksum = model->checksum[row];
+            model->best[asked].token = broken ? -1 : best_of(checksum);
+            model->best[asked].margin = broken ? NAN : margin_of(checksum, target);
+            asked++;
         }
     }
 }
@@ -193,13 +224,16 @@ static void check_step(const struct model *model, const struct model_step *step)
         const struct model_span *span = &step->spans[s];
         CHECK(span->rows > 0);
         CHECK(span->state_in == NULL || span->state_in != span->state_out);
-        CHECK(span->state_out == NULL || span->rows % CHUNK_TOKENS == 0);
         rows += span->rows;
     }
     CHECK(rows == step->rows);
     for (int64_t i = 0; i < rows; i++) {
         CHECK(step->token[i] >= 0 && step->token[i] < model->info.vocab_size);
         CHECK(step->target[i] >= -1 && step->target[i] < model->info.vocab_size);
+    }
+    CHECK(step->asked_count >= 0 && step->asked_count <= model->asked_most);
+    for (int64_t i = 0; i < step->asked_count; i++) {
+        CHECK(step->asked[i] > (i == 0 ? -1 : step->asked[i - 1]) && step->asked[i] < rows);
     }
 }
 
@@ -215,6 +249,7 @@ static enum status make_run(struct model *model, const struct model_step *step,
     run->model = model;
     run->rows = step->rows;
     run->span_count = step->span_count;
+    run->asked_count = step->asked_count;
     run->before = (uint64_t *)(void *)(block + span_bytes);
     run->after = run->before + spans;
     memcpy(run->span, step->spans, spans * sizeof *run->span);
@@ -236,6 +271,7 @@ enum status model_run(struct model *model, const struct model_step *step) {
     struct backend *backend = model->backend;
     const struct backend_table *table = backend->table;
     const size_t ids_bytes = (size_t)step->rows * sizeof *step->token;
+    const size_t asked = (size_t)step->asked_count;
     struct toy_run *run = NULL;
     struct toy_part *part = NULL;
     enum status status = STATUS_OK;
@@ -243,6 +279,10 @@ enum status model_run(struct model *model, const struct model_step *step) {
     TRY(make_run(model, step, &run, &part));
     TRY_OUT(status, table->upload(backend, model->token, step->token, ids_bytes));
     TRY_OUT(status, table->upload(backend, model->target, step->target, ids_bytes));
+    if (asked > 0) {
+        TRY_OUT(status,
+                table->upload(backend, model->asked, step->asked, asked * sizeof *step->asked));
+    }
     for (int32_t layer = 0; layer < model->info.layers; layer++) {
         TRY_OUT(status, queue_part(model, part++, run, step->boundary, layer, STATE_CONV));
         TRY_OUT(status, queue_part(model, part++, run, step->boundary, layer, STATE_SSM));
@@ -250,6 +290,10 @@ enum status model_run(struct model *model, const struct model_step *step) {
     TRY_OUT(status, table->call(backend, run_head, run));
     TRY_OUT(status, table->download(backend, step->nll, model->nll,
                                     (size_t)step->rows * sizeof *step->nll));
+    if (asked > 0) {
+        TRY_OUT(status,
+                table->download(backend, step->best, model->best, asked * sizeof *step->best));
+    }
 out:
     // What is queued already may still use it.
     if (table->call(backend, end_run, run) != STATUS_OK) {
@@ -318,16 +362,20 @@ enum status model_open(const char *dir, struct backend *backend,
                        const struct model_settings *settings, struct model **opened) {
     enum status status = STATUS_OK;
     const struct backend_table *table = backend->table;
-    const size_t rows = (size_t)settings->step_tokens;
+    const size_t rows = (size_t)settings->step_tokens, asked = (size_t)settings->asked_most;
     struct model *model = calloc(1, sizeof *model);
     if (model == NULL) return FAIL(NO_MEMORY, "toy model");
     model->backend = backend;
     model->step_tokens = settings->step_tokens;
+    model->asked_most = settings->asked_most;
     TRY_OUT(status, take_settings(dir, model));
+    CHECK(asked == 0 || model->info.vocab_size >= TOY_BEST_TOKENS);
     TRY_OUT(status, table->alloc(backend, rows * sizeof(int32_t), (void **)&model->token));
     TRY_OUT(status, table->alloc(backend, rows * sizeof(int32_t), (void **)&model->target));
     TRY_OUT(status, table->alloc(backend, rows * sizeof(float), (void **)&model->nll));
     TRY_OUT(status, table->alloc(backend, rows * sizeof(uint64_t), (void **)&model->checksum));
+    TRY_OUT(status, table->alloc(backend, asked * sizeof(int32_t), (void **)&model->asked));
+    TRY_OUT(status, table->alloc(backend, asked * sizeof *model->best, (void **)&model->best));
     *opened = model;
     model = NULL;
 out:
@@ -347,5 +395,7 @@ void model_close(struct model *model) {
     table->release(model->backend, model->target);
     table->release(model->backend, model->nll);
     table->release(model->backend, model->checksum);
+    table->release(model->backend, model->asked);
+    table->release(model->backend, model->best);
     free(model);
 }
