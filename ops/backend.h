@@ -39,7 +39,8 @@ struct scan_shape {
 
 // The chunk table: how a batch of ragged spans lies in its rows. In backend memory.
 // A tile is up to backend->tile_tokens consecutive tokens of one span, anchored at the span's
-// first token (which lies on a tile border of its document), so only a span's last is short.
+// first token, so only a span's last is short. Where a span begins off the document's tile borders, its
+// sums are in another order than the whole document's.
 struct scan_tile {
     int64_t row;
     int32_t rows;

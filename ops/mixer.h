@@ -34,6 +34,7 @@ struct mixer_shape {
     bool use_bias, norm_before_gate;
     int64_t norm_groups; // of the gated norm
     int64_t rows;        // most of a step
+    int64_t asked;       // of those, most that are asked for their best token; 0: none
 };
 
 // One layer's work on one window. batch: rows, tiles and spans count from the window.
@@ -61,13 +62,14 @@ struct mixer_head {
     int64_t rows;
 };
 
-// Of some of its rows: what the model would go on with. After the last layer, before the next begin.
+// Of some of its rows: what the model would go on with, by the operators rms_norm, linear and best. After
+// the last layer, before the next begin; a row's answer does not depend on what else is asked.
 struct mixer_ask {
     const float *norm;
     const struct packed_weight *weight;
-    const int32_t *row;    // [rows] of the step, backend memory
-    const int32_t *target; // [rows], as best_args has it
-    int64_t rows;
+    const int32_t *row;      // [rows] of the step, backend memory
+    const int32_t *target;   // [rows], as best_args has it
+    int64_t rows;            // at most mixer_shape.asked
     struct best_token *best; // [rows], backend memory
 };
 

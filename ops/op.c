@@ -142,3 +142,10 @@ enum status op_head(struct backend *backend, const struct head_args *args) {
     CHECK(args->weight != NULL && args->target != NULL && args->nll != NULL);
     return args->in.rows == 0 ? STATUS_OK : backend->table->head(backend, args);
 }
+
+enum status op_best(struct backend *backend, const struct best_args *args) {
+    check_matrix(&args->logits, args->logits.rows, args->logits.columns);
+    CHECK(args->logits.rows <= INT32_MAX && args->logits.columns <= INT32_MAX);
+    CHECK(args->target != NULL && args->best != NULL);
+    return args->logits.rows == 0 ? STATUS_OK : backend->table->best(backend, args);
+}

@@ -55,4 +55,10 @@ enum status op_gated_norm(struct backend *backend, const struct gated_norm_args 
 // nll[t] = log(sum_v exp(logit_v)) - logit_target, logits = in[t] . weight; never all in memory.
 enum status op_head(struct backend *backend, const struct head_args *args);
 
+// best[t]: the lowest v of the greatest logit[t, v], and logit[t, target[t]] less the greatest of any
+// other v. What is not a number counts as -infinity, so that the token is in the vocabulary whatever
+// the logits are; as the target's logit it makes the margin no number either. Equal numbers, equal bits,
+// on every backend.
+enum status op_best(struct backend *backend, const struct best_args *args);
+
 C_END

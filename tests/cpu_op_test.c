@@ -330,6 +330,86 @@ static void test_head_edges(void **state) {
     with_backends(check_head_edges);
 }
 
+// Bits, as nothing is rounded but the difference. NaN has many.
+static void expect_best(const struct best_token *got, const struct best_token *want, int64_t rows) {
+    for (int64_t t = 0; t < rows; t++) {
+        assert_int_equal(got[t].token, want[t].token);
+        if (isnan(want[t].margin) && isnan(got[t].margin)) continue;
+        assert_memory_equal(&got[t].margin, &want[t].margin, sizeof want->margin);
+    }
+}
+
+// Every other turn logits of a few values only, so that the greatest is there many times.
+static void check_best(struct backend *backend, int64_t turn) {
+    static const int64_t vocab[8] = {1, 2, 63, 256, 1024, 1025, 2500, 50288};
+    static const int64_t rows[8] = {1, 7, 16, 33, 100, 50, 8, 61};
+    uint64_t seed = 81 + (uint64_t)turn;
+    struct matrix logits = draw_matrix(&seed, rows[turn], vocab[turn], vocab[turn] + turn, 4.0f);
+    struct best_token got[100], want[100];
+    int32_t target[100];
+    for (int64_t i = 0; turn % 2 == 1 && i < logits.rows * logits.stride; i++) {
+        logits.data[i] = truncf(logits.data[i]);
+    }
+    for (int64_t t = 0; t < rows[turn]; t++) {
+        target[t] = t % 5 == 4 ? -1 : (int32_t)((t * 977 + vocab[turn] - 1) % vocab[turn]);
+    }
+    const struct best_args args = {logits, target, got};
+    const struct best_args ref = {logits, target, want};
+    assert_int_equal(op_best(backend, &args), STATUS_OK);
+    ref_best(&ref);
+    expect_best(got, want, rows[turn]);
+    free(logits.data);
+}
+
+static void test_best(void **state) {
+    (void)state;
+    with_backends(check_best);
+}
+
+// Ties, and logits that are not finite: what the reference is for them is said here too.
+static void check_best_edges(struct backend *backend, int64_t turn) {
+    static float logits[][5] = {
+        {1.0f,      3.0f,      2.0f,      3.0f,      3.0f     },
+        {1.0f,      3.0f,      2.0f,      3.0f,      0.0f     },
+        {-0.0f,     0.0f,      -1.0f,     0.0f,      -0.0f    },
+        {NAN,       -5.0f,     NAN,       -4.0f,     NAN      },
+        {NAN,       NAN,       NAN,       NAN,       NAN      },
+        {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY},
+        {NAN,       -INFINITY, 1.0f,      INFINITY,  INFINITY },
+        {2.0f,      NAN,       1.0f,      0.0f,      0.0f     },
+    };
+    static const struct best_token want[] = {
+        {1, 0.0f    },
+        {1, 0.0f    },
+        {0, 0.0f    },
+        {3, -1.0f   },
+        {0, NAN     },
+        {0, NAN     },
+        {3, INFINITY},
+        {0, NAN     }
+    };
+    static const int32_t target[] = {3, 1, 1, 1, 2, 0, 3, 1};
+    struct best_token got[8], same[8];
+    const struct best_args args = {
+        {logits[0], 8, 5, 5},
+        target, got
+    };
+    const struct best_args ref = {
+        {logits[0], 8, 5, 5},
+        target, same
+    };
+    logits[6][4] = turn % 2 == 0 ? 5.0f : 6.0f; // one infinite logit alone leads by as much
+    assert_int_equal(op_best(backend, &args), STATUS_OK);
+    ref_best(&ref);
+    expect_best(got, want, 8);
+    expect_best(same, want, 8);
+}
+
+static void test_best_edges(void **state) {
+    (void)state;
+    with_backends(check_best_edges);
+}
+
 static void test_settings(void **state) {
     const char *isa[ISAS_MOST];
     struct backend *backend = NULL;
@@ -420,7 +500,8 @@ int main(void) {
         cmocka_unit_test(test_rms_norm),   cmocka_unit_test(test_gated_norm),
         cmocka_unit_test(test_dt),         cmocka_unit_test(test_embedding),
         cmocka_unit_test(test_linear),     cmocka_unit_test(test_head),
-        cmocka_unit_test(test_head_edges), cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_head_edges), cmocka_unit_test(test_best),
+        cmocka_unit_test(test_best_edges), cmocka_unit_test(test_settings),
         cmocka_unit_test(test_memory),     cmocka_unit_test(test_checks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,8 @@
     X(state_passing, scan_args)    \
     X(chunk_scan, scan_args)       \
     X(gated_norm, gated_norm_args) \
-    X(head, head_args)
+    X(head, head_args)             \
+    X(best, best_args)
 
 #define KIND(name, type)  JOB_##name,
 #define FIELD(name, type) struct type name;

@@ -130,7 +130,7 @@ struct recorder {
 static enum status record(struct backend *backend, int64_t number) {
     struct trace *trace = &((struct recorder *)(void *)backend)->trace;
     trace->seen[trace->count++] = number;
-    return number == 13 * 100 ? STATUS_PEER : STATUS_OK;
+    return number == 14 * 100 ? STATUS_PEER : STATUS_OK;
 }
 
 #define RECORD(number, name, type, rows_of)                                              \
@@ -150,6 +150,7 @@ RECORD(10, state_passing, scan_args, xbc.rows)
 RECORD(11, chunk_scan, scan_args, xbc.rows)
 RECORD(12, gated_norm, gated_norm_args, y.rows)
 RECORD(13, head, head_args, in.rows)
+RECORD(14, best, best_args, logits.rows)
 
 static enum status record_wait(struct backend *backend) {
     (void)backend;
@@ -177,6 +178,7 @@ static const struct backend_table record_table = {
     .chunk_scan = record_chunk_scan,
     .gated_norm = record_gated_norm,
     .head = record_head,
+    .best = record_best,
 };
 
 // The argument is overwritten as soon as the call is back.
@@ -211,14 +213,15 @@ static void every_operator_goes_to_its_own_with_a_copy(void **state) {
     QUEUE(chunk_scan, scan_args, xbc.rows, 11);
     QUEUE(gated_norm, gated_norm_args, y.rows, 12);
     QUEUE(head, head_args, in.rows, 13);
+    QUEUE(best, best_args, logits.rows, 14);
     assert_int_equal(backend->table->wait(backend), STATUS_OK);
-    assert_int_equal(recorder.trace.count, 13);
-    for (int64_t i = 0; i < 13; i++)
+    assert_int_equal(recorder.trace.count, 14);
+    for (int64_t i = 0; i < 14; i++)
         assert_int_equal(recorder.trace.seen[i], (i + 1) * 101);
-    QUEUE(head, head_args, in.rows, 0); // the recorder fails at this one
+    QUEUE(best, best_args, logits.rows, 0); // the recorder fails at this one
     QUEUE(head, head_args, in.rows, 1);
     assert_int_equal(backend->table->wait(backend), STATUS_PEER);
-    assert_int_equal(recorder.trace.count, 15);
+    assert_int_equal(recorder.trace.count, 16);
     backend->table->close(backend);
     assert_true(recorder.closed);
 }

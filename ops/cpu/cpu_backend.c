@@ -142,6 +142,7 @@ static const struct backend_table cpu_table = {
     .chunk_scan = cpu_chunk_scan,
     .gated_norm = cpu_gated_norm,
     .head = cpu_head,
+    .best = cpu_best,
     .ceilings = cpu_ceilings,
 };
 

@@ -1,7 +1,9 @@
-// The operators that work row by row: embedding, norms, dt. Shared out in blocks of rows.
+// The operators that work row by row: embedding, norms, dt, best. Shared out in blocks of rows.
 
+#include "ops/base/check.h"
 #include "ops/cpu/kernels.h"
 
+#include <math.h>
 #include <string.h>
 
 #define BLOCK_ROWS 16
@@ -107,5 +109,30 @@ static void dt_row(const struct cpu_kernels *kernels, const void *argument, int6
 
 enum status cpu_dt(struct backend *backend, const struct dt_args *args) {
     const struct rows_job job = {cpu_backend_of(backend)->kernels, args, args->in.rows, dt_row};
+    return rows_run(backend, &job);
+}
+
+// What is not a number is never the greater one.
+static void best_row(const struct cpu_kernels *kernels, const void *argument, int64_t row) {
+    const struct best_args *args = argument;
+    const float *logit = row_of(&args->logits, row);
+    const int32_t vocab = (int32_t)args->logits.columns, target = args->target[row];
+    struct best_token best = {.token = 0, .margin = NAN};
+    float most = -INFINITY, other = -INFINITY; // other: than the target
+    (void)kernels;
+    CHECK(target < vocab);
+    for (int32_t v = 0; v < vocab; v++) {
+        if (!(logit[v] > other)) continue;
+        if (v != target) other = logit[v];
+        if (!(logit[v] > most)) continue;
+        most = logit[v];
+        best.token = v;
+    }
+    if (target >= 0) best.margin = logit[target] - other;
+    args->best[row] = best;
+}
+
+enum status cpu_best(struct backend *backend, const struct best_args *args) {
+    const struct rows_job job = {NULL, args, args->logits.rows, best_row};
     return rows_run(backend, &job);
 }

@@ -202,4 +202,5 @@ enum status cpu_state_passing(struct backend *backend, const struct scan_args *a
 enum status cpu_chunk_scan(struct backend *backend, const struct scan_args *args);
 enum status cpu_gated_norm(struct backend *backend, const struct gated_norm_args *args);
 enum status cpu_head(struct backend *backend, const struct head_args *args);
+enum status cpu_best(struct backend *backend, const struct best_args *args);
 enum status cpu_ceilings(struct backend *backend, struct ceilings *ceilings);

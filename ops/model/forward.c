@@ -27,6 +27,10 @@ static void check_step(const struct model *model, const struct model_step *step)
         CHECK(step->token[i] >= 0 && step->token[i] < model->info.vocab_size);
         CHECK(step->target[i] >= -1 && step->target[i] < model->info.vocab_size);
     }
+    CHECK(step->asked_count >= 0 && step->asked_count <= model->asked_most);
+    for (int64_t i = 0; i < step->asked_count; i++) {
+        CHECK(step->asked[i] > (i == 0 ? -1 : step->asked[i - 1]) && step->asked[i] < step->rows);
+    }
 }
 
 static enum status arrive(const struct running *running, int32_t layer, enum state_part part) {
@@ -87,6 +91,18 @@ static void staging_passed(void *argument) {
     atomic_store(&staging->busy, false);
 }
 
+static enum status upload_asked(const struct model *model, const struct staging *staging,
+                                const struct model_step *step) {
+    const size_t count = (size_t)step->asked_count;
+    if (count == 0) return STATUS_OK;
+    memcpy(staging->asked, step->asked, count * sizeof *step->asked);
+    for (size_t i = 0; i < count; i++) {
+        staging->asked[count + i] = step->target[step->asked[i]];
+    }
+    return model->backend->table->upload(model->backend, model->asked, staging->asked,
+                                         2 * count * sizeof *staging->asked);
+}
+
 // The step's tables to the backend, by way of a staging that no queued upload reads any more.
 static enum status upload_step(struct running *running) {
     struct model *model = running->model;
@@ -105,11 +121,26 @@ static enum status upload_step(struct running *running) {
     atomic_store(&staging->busy, true);
     TRY(table->upload(backend, model->token, staging->token, rows * sizeof *staging->token));
     TRY(table->upload(backend, model->target, staging->target, rows * sizeof *staging->target));
+    TRY(upload_asked(model, staging, step));
     TRY(table->upload(backend, model->tile, windows->tile,
                       (size_t)windows->tiles * sizeof *windows->tile));
     TRY(table->upload(backend, model->piece, windows->piece,
                       (size_t)windows->pieces * sizeof *windows->piece));
     return table->call(backend, staging_passed, staging);
+}
+
+static enum status ask(struct model *model, const struct model_step *step) {
+    struct backend *backend = model->backend;
+    const struct mixer_ask ask = {.norm = model->norm,
+                                  .weight = model->head,
+                                  .row = model->asked,
+                                  .target = model->asked + step->asked_count,
+                                  .rows = step->asked_count,
+                                  .best = model->best};
+    if (step->asked_count == 0) return STATUS_OK;
+    TRY(model->mixer->table->ask(model->mixer, &ask));
+    return backend->table->download(backend, step->best, model->best,
+                                    (size_t)step->asked_count * sizeof *step->best);
 }
 
 enum status model_run(struct model *model, const struct model_step *step) {
@@ -138,6 +169,7 @@ enum status model_run(struct model *model, const struct model_step *step) {
     TRY(model->mixer->table->begin(model->mixer, &begin));
     TRY(run_layers(&running));
     TRY(model->mixer->table->head(model->mixer, &head));
+    TRY(ask(model, step));
     return model->backend->table->download(model->backend, step->nll, model->nll,
                                            (size_t)step->rows * sizeof *step->nll);
 }

@@ -51,11 +51,12 @@ enum status mamba2_open(const struct mamba2_config *config, const struct mamba2_
                         const char *name, struct backend *backend,
                         const struct model_settings *settings, struct model **opened) {
     enum status status = STATUS_OK;
-    CHECK(settings->step_tokens > 0);
+    CHECK(settings->step_tokens > 0 && settings->asked_most >= 0);
     struct model *model = calloc(1, sizeof *model);
     if (model == NULL) return FAIL(NO_MEMORY, "model of %zu bytes", sizeof *model);
     model->backend = backend;
     model->step_tokens = settings->step_tokens;
+    model->asked_most = settings->asked_most;
     model->config = *config;
     describe(model, name, weights);
     TRY_OUT(status, model_place_weights(model, weights));
@@ -111,6 +112,8 @@ void model_close(struct model *model) {
                       model->norm,
                       model->token,
                       model->target,
+                      model->asked,
+                      model->best,
                       model->nll,
                       model->tile,
                       model->piece,
@@ -125,6 +128,7 @@ void model_close(struct model *model) {
         struct staging *staging = &model->staging[i];
         backend->table->host_release(backend, staging->token);
         backend->table->host_release(backend, staging->target);
+        backend->table->host_release(backend, staging->asked);
         backend->table->host_release(backend, staging->windows.tile);
         backend->table->host_release(backend, staging->windows.piece);
         free(staging->windows.window);

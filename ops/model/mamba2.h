@@ -13,6 +13,7 @@
 // before has not begun; `busy` is cleared by the queue when it has passed the uploads.
 struct staging {
     int32_t *token, *target;
+    int32_t *asked; // of a step that asks of n rows: those, then their targets
     struct windows windows;
     atomic_bool busy;
 };
@@ -23,7 +24,7 @@ struct model {
     struct mamba2_config config;
     struct model_info info;
     struct windows_settings cutting;
-    int64_t step_tokens;
+    int64_t step_tokens, asked_most;
 
     struct mixer *mixer;
     struct mixer_weights *layers;
@@ -32,6 +33,8 @@ struct model {
 
     // A step's rows, in backend memory.
     int32_t *token, *target;
+    int32_t *asked; // as in the staging
+    struct best_token *best;
     float *nll;
     struct scan_tile *tile;
     struct scan_span *piece;

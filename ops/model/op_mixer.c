@@ -3,6 +3,7 @@
 
 #include "ops/model/op_mixer.h"
 
+#include "ops/ask.h"
 #include "ops/base/check.h"
 #include "ops/op.h"
 
@@ -20,6 +21,7 @@ struct op_mixer {
     // A window's rows and tiles. `gated` is also the final norm's output.
     float *normed, *projected, *conv, *dt, *cumsum, *y, *gated;
     float *states, *cb;
+    struct ask_room ask_room;
 };
 
 static struct op_mixer *op_of(struct mixer *mixer) {
@@ -174,6 +176,12 @@ static enum status head(struct mixer *mixer, const struct mixer_head *head) {
     return STATUS_OK;
 }
 
+static enum status ask(struct mixer *mixer, const struct mixer_ask *ask) {
+    const struct op_mixer *op = op_of(mixer);
+    CHECK(ask->rows <= op->shape.asked);
+    return ask_rows(op->backend, &op->shape, &op->ask_room, op->residual, ask);
+}
+
 static void op_mixer_close(struct mixer *mixer) {
     struct op_mixer *op = op_of(mixer);
     void *memory[] = {op->residual, op->normed, op->projected, op->conv,   op->dt,
@@ -181,6 +189,7 @@ static void op_mixer_close(struct mixer *mixer) {
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         op->backend->table->release(op->backend, memory[i]);
     }
+    ask_room_free(op->backend, &op->ask_room);
     free(op);
 }
 
@@ -194,6 +203,7 @@ static const struct mixer_table op_mixer_table = {
     .scan = scan,
     .project_back = project_back,
     .head = head,
+    .ask = ask,
 };
 
 static enum status make_room(struct op_mixer *op) {
@@ -222,14 +232,14 @@ static enum status make_room(struct op_mixer *op) {
         TRY(backend_room(op->backend, buffers[i].rows, buffers[i].columns, sizeof(float), &memory));
         *buffers[i].place = memory;
     }
-    return STATUS_OK;
+    return ask_room_make(op->backend, shape, &op->ask_room);
 }
 
 enum status op_mixer_open(struct backend *backend, const struct mixer_shape *shape,
                           struct mixer **opened) {
     const int64_t tile = backend->tile_tokens;
     const int64_t step_tiles = (shape->rows + tile - 1) / tile;
-    CHECK(shape->rows > 0 && tile > 0 && backend->window_tokens >= tile);
+    CHECK(shape->rows > 0 && shape->asked >= 0 && tile > 0 && backend->window_tokens >= tile);
     CHECK(backend->window_tokens % tile == 0);
     struct op_mixer *op = calloc(1, sizeof *op);
     if (op == NULL) return FAIL(NO_MEMORY, "layers");

@@ -101,6 +101,7 @@ static enum status open_mixer(struct model *model) {
         .norm_before_gate = config->norm_before_gate,
         .norm_groups = config->norm_groups,
         .rows = model->step_tokens,
+        .asked = model->asked_most,
     };
     struct backend *backend = model->backend;
     if (backend->table->mixer_open != NULL) {
@@ -110,19 +111,21 @@ static enum status open_mixer(struct model *model) {
 }
 
 static enum status make_staging(struct backend *backend, struct staging *staging, int64_t rows,
-                                int64_t pieces) {
+                                int64_t asked, int64_t pieces) {
     const struct {
         void *place;
         int64_t count;
         size_t element;
     } tables[] = {
-        {&staging->token,         rows,   sizeof *staging->token        },
-        {&staging->target,        rows,   sizeof *staging->target       },
-        {&staging->windows.tile,  rows,   sizeof *staging->windows.tile },
-        {&staging->windows.piece, pieces, sizeof *staging->windows.piece},
+        {&staging->token,         rows,      sizeof *staging->token        },
+        {&staging->target,        rows,      sizeof *staging->target       },
+        {&staging->asked,         2 * asked, sizeof *staging->asked        },
+        {&staging->windows.tile,  rows,      sizeof *staging->windows.tile },
+        {&staging->windows.piece, pieces,    sizeof *staging->windows.piece},
     };
     atomic_init(&staging->busy, false);
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
+        if (tables[i].count == 0) continue;
         TRY(backend->table->host_alloc(backend, (size_t)tables[i].count * tables[i].element,
                                        (void **)tables[i].place));
     }
@@ -132,7 +135,7 @@ static enum status make_staging(struct backend *backend, struct staging *staging
 }
 
 enum status model_place_buffers(struct model *model) {
-    const int64_t rows = model->step_tokens;
+    const int64_t rows = model->step_tokens, asked = model->asked_most;
     TRY(open_mixer(model));
     model->cutting = (struct windows_settings){.window_rows = model->mixer->window_rows,
                                                .window_tiles = model->mixer->window_tiles,
@@ -146,6 +149,8 @@ enum status model_place_buffers(struct model *model) {
     } buffers[] = {
         {&model->token,            rows,                             sizeof *model->token },
         {&model->target,           rows,                             sizeof *model->target},
+        {&model->asked,            2 * asked,                        sizeof *model->asked },
+        {&model->best,             asked,                            sizeof *model->best  },
         {&model->nll,              rows,                             sizeof *model->nll   },
         {&model->tile,             rows,                             sizeof *model->tile  },
         {&model->piece,            pieces,                           sizeof *model->piece },
@@ -153,11 +158,12 @@ enum status model_place_buffers(struct model *model) {
         {&model->cutting.carry[1], (int64_t)model->info.layer_bytes, 1                    },
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
+        if (buffers[i].rows == 0) continue;
         TRY(backend_room(model->backend, buffers[i].rows, 1, buffers[i].element,
                          (void **)buffers[i].place));
     }
     for (int i = 0; i < 2; i++) {
-        TRY(make_staging(model->backend, &model->staging[i], rows, pieces));
+        TRY(make_staging(model->backend, &model->staging[i], rows, asked, pieces));
     }
     return STATUS_OK;
 }

@@ -81,6 +81,7 @@ STAGE(pass, STAGE_PASS, mixer_call)
 STAGE(scan, STAGE_SCAN, mixer_call)
 STAGE(project_back, STAGE_PROJECT_BACK, mixer_call)
 STAGE(head, STAGE_HEAD, mixer_head)
+STAGE(ask, STAGE_HEAD, mixer_ask)
 #undef STAGE
 
 // The model's own mixer comes back when the clock is closed, and is closed by the model.
@@ -93,6 +94,7 @@ static const struct mixer_table timed_table = {
     .scan = timed_scan,
     .project_back = timed_project_back,
     .head = timed_head,
+    .ask = timed_ask,
 };
 
 enum status stage_clock_open(struct model *model, struct stage_clock **opened) {

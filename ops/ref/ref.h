@@ -17,6 +17,7 @@ void ref_dt(const struct dt_args *args);
 void ref_gated_norm(const struct gated_norm_args *args);
 // weight [vocab, d_model] takes the place of args->weight.
 void ref_head(const struct head_args *args, const float *weight, int64_t vocab);
+void ref_best(const struct best_args *args);
 
 // The five stages by their formulas in ops/op.h, each from its predecessor's stored results.
 void ref_chunk_cumsum(const struct scan_args *args);

@@ -1,4 +1,4 @@
-// References of the operators that work row by row: embedding, norms, linear, dt, head.
+// References of the operators that work row by row: embedding, norms, linear, dt, head, best.
 #include "ops/ref/ref.h"
 
 #include <math.h>
@@ -130,5 +130,30 @@ void ref_head(const struct head_args *args, const float *weight, int64_t vocab) 
         const double target = dot(in, weight + args->target[t] * width, width);
         // cppcheck-suppress invalidFunctionArg ; the largest logit adds 1
         args->nll[t] = (float)(most + log(sum) - target);
+    }
+}
+
+// The first greatest of a row, or of those that are not `but`; -1: there are no others.
+static int64_t greatest(const float *logit, int64_t count, int64_t but) {
+    int64_t most = -1;
+    for (int64_t v = 0; v < count; v++) {
+        if (v == but) continue;
+        if (most < 0 || logit[v] > logit[most] || (isnan(logit[most]) && logit[v] > -INFINITY)) {
+            most = v;
+        }
+    }
+    return most;
+}
+
+void ref_best(const struct best_args *args) {
+    const int64_t vocab = args->logits.columns;
+    for (int64_t t = 0; t < args->logits.rows; t++) {
+        const float *logit = row_of(&args->logits, t);
+        const int32_t target = args->target[t];
+        const int64_t other = greatest(logit, vocab, target);
+        double rest = -(double)INFINITY;
+        if (other >= 0 && !isnan(logit[other])) rest = (double)logit[other];
+        args->best[t].token = (int32_t)greatest(logit, vocab, -1);
+        args->best[t].margin = target < 0 ? NAN : (float)((double)logit[target] - rest);
     }
 }
