@@ -165,6 +165,7 @@ static const struct backend_table cuda_table = {
     .chunk_scan = cuda_chunk_scan,
     .gated_norm = cuda_gated_norm,
     .head = cuda_head,
+    .best = cuda_best,
     .mixer_open = hopper_mixer_open,
     .mark_time = cuda_mark_time,
     .read_marks = cuda_read_marks,

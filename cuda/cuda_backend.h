@@ -66,5 +66,6 @@ enum status cuda_state_passing(struct backend *backend, const struct scan_args *
 enum status cuda_chunk_scan(struct backend *backend, const struct scan_args *args);
 enum status cuda_gated_norm(struct backend *backend, const struct gated_norm_args *args);
 enum status cuda_head(struct backend *backend, const struct head_args *args);
+enum status cuda_best(struct backend *backend, const struct best_args *args);
 
 C_END

@@ -5,6 +5,8 @@
 //   pass, scan     y, gated, in z's place; its squares, head by head
 //   project_back   residual += rstd (v W_out); u, what the next norm's product reads, and squares
 //   head           log-sum-exp over tiles of the vocabulary; no logits in memory
+//   ask            by operators (ops/ask.h), on the rows of the residual that are asked: their norm is
+//                  rounded where head rounds u, so that the last digits of its logits are others
 //
 // The residual, u and its squares are of the whole step, all else of a window.
 
@@ -14,6 +16,7 @@
 #include "cuda/hopper_gemm.h"
 #include "cuda/hopper_scan.h"
 #include "cuda/product.h"
+#include "ops/ask.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +40,7 @@ struct hopper_mixer {
     uint32_t *ticket;                   // [2]
     void *scan_memory;
     struct hopper_scan_work work; // in it
+    struct ask_room ask_room;
 };
 
 static struct hopper_mixer *hopper_of(struct mixer *mixer) {
@@ -199,6 +203,11 @@ static enum status head(struct mixer *mixer, const struct mixer_head *head) {
     return STATUS_OK;
 }
 
+static enum status ask(struct mixer *mixer, const struct mixer_ask *ask) {
+    const struct hopper_mixer *hopper = hopper_of(mixer);
+    return ask_rows(hopper->backend, &hopper->shape, &hopper->ask_room, hopper->residual, ask);
+}
+
 static void hopper_mixer_close(struct mixer *mixer) {
     struct hopper_mixer *hopper = hopper_of(mixer);
     void *memory[] = {
@@ -208,6 +217,7 @@ static void hopper_mixer_close(struct mixer *mixer) {
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         hopper->backend->table->release(hopper->backend, memory[i]);
     }
+    ask_room_free(hopper->backend, &hopper->ask_room);
     free(hopper);
 }
 
@@ -221,6 +231,7 @@ static const struct mixer_table hopper_mixer_table = {
     .scan = scan,
     .project_back = project_back,
     .head = head,
+    .ask = ask,
 };
 
 static enum status make_room(struct hopper_mixer *hopper) {
@@ -250,7 +261,7 @@ static enum status make_room(struct hopper_mixer *hopper) {
                          (void **)buffers[i].place));
     }
     (void)hopper_scan_work(&hopper->work, &shape->scan, window, tiles, hopper->scan_memory);
-    return STATUS_OK;
+    return ask_room_make(hopper->backend, shape, &hopper->ask_room);
 }
 
 // One group, since the gated norm's scale must be one factor of the whole row; no gap behind the

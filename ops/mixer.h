@@ -63,7 +63,8 @@ struct mixer_head {
 };
 
 // Of some of its rows: what the model would go on with, by the operators rms_norm, linear and best. After
-// the last layer, before the next begin; a row's answer does not depend on what else is asked.
+// the last layer, before the next begin; a row's answer does not depend on what else is asked. Its last
+// digits may be others than those of head's logits.
 struct mixer_ask {
     const float *norm;
     const struct packed_weight *weight;

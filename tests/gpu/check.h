@@ -31,6 +31,7 @@ float *drawn_floats(uint64_t seed, int64_t count, float scale);
 struct matrix copy_of(const struct matrix *m);
 // All of it, with what lies between the rows.
 bool same_bits(const struct matrix *a, const struct matrix *b);
+bool same_best(const struct best_token *a, const struct best_token *b, int64_t rows);
 struct matrix rows_of(const struct matrix *m, int64_t first, int64_t rows);
 
 // The parts; each prints one line and returns whether all was right.
@@ -39,4 +40,5 @@ bool check_products(const struct world *world, enum plugin_dtype dtype);
 bool check_head(const struct world *world, enum plugin_dtype dtype);
 bool check_scan(const struct world *world);
 bool check_places(const struct world *world);
+bool check_ask(const struct world *world, enum plugin_dtype dtype);
 bool check_wide(struct world *world);

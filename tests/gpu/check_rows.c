@@ -94,6 +94,27 @@ static void check_dt(const struct world *world, struct tally *tally, int s, floa
     free(bias);
 }
 
+// A few values only, so that the greatest is there many times; and logits that are not finite.
+static void check_best(const struct world *world, struct tally *tally, int s, bool spoilt) {
+    static const float bad[3] = {NAN, INFINITY, -INFINITY};
+    const int64_t rows = shapes[s].rows, columns = shapes[s].columns;
+    struct matrix logits = drawn(10, rows, columns, shapes[s].more, 4.0f);
+    struct best_token want[1000], got[1000];
+    int32_t target[1000];
+    for (int64_t r = 0; r < rows; r++) {
+        float *row = logits.data + r * logits.stride;
+        for (int64_t c = 0; c < columns; c++) {
+            if (r % 2 == 1) row[c] = truncf(row[c]);
+            if (spoilt && (r % 5 == 0 || (r + c) % 3 == 0)) row[c] = bad[r % 3];
+        }
+        target[r] = r % 7 == 3 ? -1 : (int32_t)((r * 37 + columns - 1) % columns);
+    }
+    MUST(op_best(world->cpu, &(struct best_args){logits, target, want}));
+    MUST(op_best(world->cuda, &(struct best_args){logits, target, got}));
+    expect(tally, same_best(got, want, rows), "best, shape %d%s", s, spoilt ? ", not finite" : "");
+    free(logits.data);
+}
+
 bool check_rows(const struct world *world) {
     struct tally tally = {.part = "rows"};
     for (int s = 0; s < (world->small ? 5 : SHAPES); s++) {
@@ -102,6 +123,8 @@ bool check_rows(const struct world *world) {
         check_norms(world, &tally, s, 1e-18f); // squares are denormal, and flushed
         check_dt(world, &tally, s, 3.0f);
         check_dt(world, &tally, s, 150.0f); // both ends of exp and softplus
+        check_best(world, &tally, s, false);
+        check_best(world, &tally, s, true);
     }
     printf("rows: %d cases, %d wrong\n", tally.cases, tally.failures);
     return tally.failures == 0;

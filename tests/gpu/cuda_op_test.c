@@ -52,6 +52,16 @@ bool same_bits(const struct matrix *a, const struct matrix *b) {
     return memcmp(a->data, b->data, (size_t)(a->rows * a->stride) * sizeof *a->data) == 0;
 }
 
+// NaN has many bits.
+bool same_best(const struct best_token *a, const struct best_token *b, int64_t rows) {
+    for (int64_t i = 0; i < rows; i++) {
+        const bool none = isnan(a[i].margin) && isnan(b[i].margin);
+        if (a[i].token != b[i].token) return false;
+        if (!none && memcmp(&a[i].margin, &b[i].margin, sizeof a->margin) != 0) return false;
+    }
+    return true;
+}
+
 struct matrix rows_of(const struct matrix *m, int64_t first, int64_t rows) {
     return (struct matrix){m->data + first * m->stride, rows, m->columns, m->stride};
 }
@@ -73,6 +83,14 @@ static bool run_scan(struct world *world) {
 
 static bool run_places(struct world *world) {
     return check_places(world);
+}
+
+static bool run_ask(struct world *world) {
+    bool right = true;
+    for (int dtype = PLUGIN_F32; dtype <= PLUGIN_F16; dtype++) {
+        right = check_ask(world, (enum plugin_dtype)dtype) && right;
+    }
+    return right;
 }
 
 static bool run_products(struct world *world) {
@@ -101,6 +119,7 @@ static const struct {
     {"head",     run_head,     false},
     {"scan",     run_scan,     false},
     {"places",   run_places,   false},
+    {"ask",      run_ask,      false},
     {"wide",     check_wide,   true },
 };
 

@@ -219,6 +219,17 @@ static enum status mirror_head(struct backend *backend, const struct head_args *
     return bring_back(mirror, op_head(mirror->inner, &to));
 }
 
+static enum status mirror_best(struct backend *backend, const struct best_args *args) {
+    struct mirror *mirror = mirror_of(backend);
+    const size_t rows = (size_t)args->logits.rows;
+    const struct best_args to = {
+        .logits = matrix(mirror, args->logits, false),
+        .target = carry(mirror, args->target, rows * sizeof *args->target, false),
+        .best = carry(mirror, args->best, rows * sizeof *args->best, true),
+    };
+    return bring_back(mirror, op_best(mirror->inner, &to));
+}
+
 static enum status mirror_conv_tail(struct backend *backend, const struct conv_args *args) {
     return conv(backend, args, op_conv_tail, true);
 }
@@ -288,6 +299,7 @@ static const struct backend_table mirror_table = {
     .chunk_scan = mirror_chunk_scan,
     .gated_norm = mirror_gated_norm,
     .head = mirror_head,
+    .best = mirror_best,
 };
 
 enum status mirror_open(const struct plugin *plugin, enum plugin_dtype dtype, int64_t window_tokens,
