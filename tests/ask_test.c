@@ -222,9 +222,9 @@ static void assert_same(const char *what, const struct best_token *got,
     }
 }
 
-// None, all, one at each place, and sets around the sizes of a block.
-static void nothing_hangs_on_what_else_is_asked(void **state) {
-    const struct world *world = *state;
+// None, one at each end, and sets around the sizes of a block, up to as many as may be asked.
+static void ask_sets(const struct world *world, const struct asking *asking,
+                     const struct best_token *whole, const float *whole_nll) {
     static const int64_t sets[][3] = {
   // first, step, count
         {0,          1,  0  },
@@ -240,23 +240,36 @@ static void nothing_hangs_on_what_else_is_asked(void **state) {
     struct best_token best[256], expected[256];
     int32_t asked[256];
     float nll[TOKENS];
-    const struct cpu_backend_settings cpu = {.threads = 2};
-    struct asking asking = open_asking(world, &cpu, false, 194);
     for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
         const int64_t count = sets[s][2];
         for (int64_t i = 0; i < count; i++) {
             asked[i] = (int32_t)(sets[s][0] + i * sets[s][1]);
-            expected[i] = world->whole[asked[i]];
+            expected[i] = whole[asked[i]];
         }
         memset(best, 0xAB, sizeof best);
-        run_whole(world, &asking, asked, count, nll, best);
+        run_whole(world, asking, asked, count, nll, best);
         assert_same("asked", best, expected, count);
         for (size_t i = (size_t)count * sizeof *best; i < sizeof best; i++) {
             assert_int_equal(((unsigned char *)best)[i], 0xAB); // nothing behind them is written
         }
-        assert_memory_equal(nll, world->whole_nll, sizeof nll); // nor do the NLLs hang on it
+        assert_memory_equal(nll, whole_nll, sizeof nll); // nor do the NLLs hang on it
     }
-    close_asking(&asking);
+}
+
+static void nothing_hangs_on_what_else_is_asked(void **state) {
+    const struct world *world = *state;
+    static struct best_token whole[TOKENS];
+    float nll[TOKENS];
+    for (enum cpu_dtype dtype = CPU_F32; dtype <= CPU_BF16; dtype++) {
+        const struct cpu_backend_settings cpu = {.threads = 2, .dtype = dtype};
+        struct asking asking = open_asking(world, &cpu, false, ASKED);
+        run_whole(world, &asking, world->every, TOKENS, nll, whole);
+        close_asking(&asking);
+        if (dtype == CPU_F32) assert_same("in f32", whole, world->whole, TOKENS);
+        asking = open_asking(world, &cpu, false, 194);
+        ask_sets(world, &asking, whole, nll);
+        close_asking(&asking);
+    }
 }
 
 static void windows_threads_and_instructions_change_nothing(void **state) {
