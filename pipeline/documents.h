@@ -15,6 +15,7 @@
 #include "pipeline/letters.h"
 #include "pipeline/record.h"
 #include "pipeline/source.h"
+#include "pipeline/steps.h"
 #include "pipeline/tally.h"
 
 enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_FILE, BAD_REASONS };
@@ -57,11 +58,6 @@ struct partition_state {
     struct closed closed; // streams only: files may repeat ids
 };
 
-struct state_drop { // a state that nobody needs any more lies there
-    uint64_t key;
-    int32_t rank;
-};
-
 struct documents_settings {
     int32_t vocab_size;
     int32_t bos;           // token that is put before every document, or -1
@@ -87,6 +83,7 @@ struct documents_counts {
 };
 
 struct documents {
+    struct work work; // first: the steps give it back to us
     struct documents_settings settings;
     struct documents_counts counts;
     struct partition_state *partitions; // in the order of their first records
@@ -101,13 +98,15 @@ struct documents {
     struct document *touched;       // not ordered: those whose results may leave
     int64_t ready_documents, ready_tokens;
     int64_t held_bytes; // by documents and what has come back of them, without tokens that wait
-    struct state_drop *drops;
-    size_t drop_count, drop_room;
+    struct document **served; // of the plan that is being sent
+    size_t served_room;
     struct withdrawal *withdrawn; // retractions that the sink has yet to be given
     struct letters letters;
     uint64_t last_key;
     int64_t handed_over; // pieces, scores and retractions given to the sink
 };
+
+extern const struct work_table documents_work_table; // documents as the steps take them
 
 enum status documents_open(struct documents *documents, const struct documents_settings *settings);
 // Tell of a partition before its first record: a run before this one had taken in all before

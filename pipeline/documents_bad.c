@@ -52,8 +52,7 @@ enum status documents_kill(struct documents *d, struct document *doc) {
     tally_free(&doc->tally);
     document_free_tokens(doc);
     if (doc->holder >= 0) {
-        TRY(room_for((void **)&d->drops, &d->drop_room, d->drop_count + 1, sizeof *d->drops));
-        d->drops[d->drop_count++] = (struct state_drop){doc->key, doc->holder};
+        TRY(work_drop(&d->work, doc->key, doc->holder));
         doc->holder = -1;
     }
     if (doc->answered == doc->planned) documents_forget(d, doc);

@@ -56,7 +56,8 @@ static enum status grow_table(struct documents *d) {
 }
 
 enum status documents_open(struct documents *d, const struct documents_settings *settings) {
-    *d = (struct documents){.settings = *settings, .buckets = 1024};
+    *d = (struct documents){
+        .work.table = &documents_work_table, .settings = *settings, .buckets = 1024};
     d->bucket = calloc(d->buckets, sizeof *d->bucket);
     if (d->bucket == NULL) return FAIL(NO_MEMORY, "table of documents");
     return STATUS_OK;
@@ -288,6 +289,7 @@ void documents_close(struct documents *d) {
     free(d->bucket);
     free(d->ready);
     free(d->partitions);
-    free(d->drops);
+    free(d->work.drops);
+    free(d->served);
     *d = (struct documents){0};
 }

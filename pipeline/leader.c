@@ -5,7 +5,6 @@
 #include "ops/base/clock.h"
 #include "ops/base/room.h"
 #include "pipeline/leader_inner.h"
-#include "pipeline/step.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +23,7 @@
 // end, so they leave for sure.
 static bool has_room(const struct leader *l) {
     const struct documents *d = &l->documents;
-    const bool moving = l->sent > l->landed || d->ready_documents > 0;
+    const bool moving = l->steps.sent > l->steps.landed || d->ready_documents > 0;
     if (d->settings.ordered && moving && d->held_bytes >= HELD_BYTES_MOST) return false;
     if (d->letters.bytes >= LETTERS_MOST) return false;
     return d->ready_tokens < l->settings->queue_tokens;
@@ -63,14 +62,7 @@ static enum status take_in(struct leader *l, int32_t timeout_ms, bool *busy) {
 
 // Tokens that were read, between reader and leader, ready, or on the ranks.
 static int64_t waiting_tokens(const struct leader *l) {
-    int64_t tokens = reader_waiting(l->reader) + l->documents.ready_tokens;
-    for (uint64_t number = l->landed; number < l->sent; number++) {
-        const struct flight *flight = &l->flights[number % STEPS_AHEAD];
-        for (int64_t i = 0; i < flight->span_count; i++) {
-            tokens += flight->spans[i].count;
-        }
-    }
-    return tokens;
+    return reader_waiting(l->reader) + l->documents.ready_tokens + steps_under_way(&l->steps);
 }
 
 static void tell_progress(struct leader *l, bool now) {
@@ -109,54 +101,29 @@ static enum status turn(struct leader *l, bool *done) {
     if (!l->stopped) {
         TRY(take_in(l, 0, &busy));
         l->counts->ingest_ns += since(&then_ns);
-        TRY(leader_send_next(l, &busy)); // keeps time itself
+        TRY(steps_send_next(&l->steps, &busy)); // keeps time itself
         then_ns = clock_ns();
     }
-    TRY(leader_take_answers(l, 0, &busy));
+    TRY(steps_take_answers(&l->steps, 0, &busy));
     TRY(give_away(l));
     l->counts->emit_ns += since(&then_ns);
     TRY(leader_keep_cuts(l));
     l->counts->commit_ns += since(&then_ns);
     tell_progress(l, false);
     // what waits for a step when a stop comes is read again by the next run
-    *done = l->sent == l->landed &&
+    *done = l->steps.sent == l->steps.landed &&
             (l->stopped || (l->input_ended && l->documents.ready_documents == 0));
     if (busy || *done) return STATUS_OK;
     // nap where the next thing will come from
-    if (l->sent > l->landed) return leader_take_answers(l, IDLE_MS, &busy);
+    if (l->steps.sent > l->steps.landed) return steps_take_answers(&l->steps, IDLE_MS, &busy);
     TRY(comm_health(l->comm));
     return take_in(l, IDLE_MS, &busy);
 }
 
-static enum status stop_ranks(struct leader *l) {
-    const struct step stop = {.number = l->sent, .stop = true};
-    for (int32_t rank = 0; rank < l->settings->plan.ranks; rank++) {
-        struct step_arrays arrays;
-        struct message message;
-        TRY(step_make(&stop, &message, &arrays));
-        message.peer = rank;
-        TRY(comm_send(l->comm, &message));
-    }
-    return STATUS_OK;
-}
-
 static void free_leader(struct leader *l) {
-    for (int i = 0; i < STEPS_AHEAD; i++) {
-        for (int32_t rank = 0; l->flights[i].answers != NULL && rank < l->settings->plan.ranks;
-             rank++) {
-            free(l->flights[i].answers[rank].data);
-        }
-        free(l->flights[i].answers);
-        free(l->flights[i].documents);
-        free(l->flights[i].spans);
-    }
+    steps_close(&l->steps);
     reader_close(l->reader);
     documents_close(&l->documents);
-    plan_free(&l->plan);
-    plan_pins_close(&l->pins);
-    free(l->waiting);
-    free(l->candidates);
-    free(l->served);
     free(l->cuts);
 }
 
@@ -183,21 +150,15 @@ enum status leader_run(const struct leader_settings *settings, struct comm *comm
     bool done = false;
     *counts = (struct leader_counts){0};
     TRY_OUT(status, documents_open(&l.documents, &settings->documents));
-    TRY_OUT(status, plan_pins_open(settings->plan.ranks, &l.pins));
-    for (int i = 0; i < STEPS_AHEAD; i++) {
-        l.flights[i].answers = calloc((size_t)settings->plan.ranks, sizeof *l.flights[i].answers);
-        if (l.flights[i].answers == NULL) {
-            status = FAIL(NO_MEMORY, "answers of %d ranks", settings->plan.ranks);
-            goto out;
-        }
-    }
+    TRY_OUT(status,
+            steps_open(&settings->plan, settings->slots, comm, &l.documents.work, &l.steps));
     TRY_OUT(status, reader_open(source, &reading, &l.reader));
     while (!done && status == STATUS_OK) {
         status = turn(&l, &done);
     }
     // A sink that a stop keeps from waiting any longer leaves results behind, but no rank.
     if (status == STATUS_OK || status == STATUS_STOPPED) {
-        const enum status told = stop_ranks(&l);
+        const enum status told = steps_stop(&l.steps);
         if (told != STATUS_OK) status = told;
     }
     if (status != STATUS_OK) goto out;
@@ -213,6 +174,11 @@ out:
     }
     if (status == STATUS_OK) tell_progress(&l, true);
     counts->documents = l.documents.counts;
+    counts->steps = l.steps.counts.steps;
+    counts->moves = l.steps.counts.moves;
+    counts->hand_overs = l.steps.counts.hand_overs;
+    counts->plan_ns = l.steps.counts.plan_ns;
+    counts->run_ns = l.steps.counts.run_ns;
     if (status == STATUS_OK && l.stopped) status = STATUS_STOPPED;
     free_leader(&l);
     return status;

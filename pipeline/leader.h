@@ -8,9 +8,6 @@
 #include "pipeline/plan.h"
 #include "pipeline/reader.h"
 
-// Steps sent to the ranks and not yet answered: one runs, one is there when it ends.
-#define STEPS_AHEAD 2
-
 struct leader_settings {
     struct plan_settings plan;
     struct documents_settings documents;

@@ -44,7 +44,9 @@ static enum status desk_lay(struct plan *plan, const struct plan_settings *setti
 }
 
 static void check_document(const struct plan_document *document, int32_t ranks) {
-    CHECK(document->first >= 0 && document->first % CHUNK_TOKENS == 0);
+    CHECK(document->first >= 0);
+    CHECK(document->first % CHUNK_TOKENS == 0 ||
+          (document->closes && document->ready <= CHUNK_TOKENS));
     CHECK(document->ready > 0 && (document->closes || document->ready % CHUNK_TOKENS == 0));
     CHECK(document->holder >= -1 && document->holder < ranks);
     CHECK((document->holder == -1) == (document->first == 0));
@@ -217,7 +219,7 @@ static void tell_span(struct plan *plan, const struct plan_document *documents, 
     if (item->told < item->done) {
         span->to = TO_RIGHT;
     } else if (document->closes && item->done == document->ready) {
-        span->to = TO_NOWHERE;
+        span->to = document->keeps ? TO_SLOT : TO_NOWHERE;
     }
 }
 

@@ -6,7 +6,7 @@
 //      and lie on ranks r, r + 1, ... without holes, in one step never back to a lower rank.
 //   2. At most one span of a rank takes its state from the left, and it is the rank's first; at
 //      most one gives it to the right, and it is the rank's last.
-//   3. Every cut inside a document is at a chunk border.
+//   3. Every cut inside a document is at a chunk border, and what begins inside a chunk is not cut.
 //   4. A continued document starts on the rank that holds its slot, or the plan has a move for it.
 //   5. A document is split over ranks only if it is longer than its first rank's remaining share.
 //   6. With enough work waiting the fullest rank has at most max(1.1 x mean, one chunk) tokens.
@@ -17,10 +17,13 @@
 
 // What waits of one document. In queue order: who stands first is served first.
 struct plan_document {
-    int64_t first;  // the position to go on from, a multiple of CHUNK_TOKENS
+    int64_t first;  // the position to go on from. Inside a chunk: it closes with a chunk at most
     int64_t ready;  // tokens that can run now: whole chunks, or all that is left if it closes
     bool closes;    // after `ready` tokens the document ends: its state is not needed again
     int32_t holder; // the rank whose slot holds its state, or -1 while first == 0
+    bool keeps;     // its state is needed though it closes: others begin at its end
+    int32_t shared; // in [1, documents]: others with this number start from the same state, which
+                    // stays; 0: from its own
 };
 
 enum span_from { FROM_ZERO, FROM_SLOT, FROM_LEFT, FROM_MOVE };
@@ -66,7 +69,8 @@ void plan_free(struct plan *plan);
 struct plan_place { // of a document in a plan
     int32_t rank;   // where it begins; -1: it has no part in it
     int32_t from;   // where its state is moved away; -1: it is not
-    int64_t pins;   // slots of its rank, if it lies on one only
+    int64_t pins;   // slots of its rank, if it lies on one only; without a shared state's
+    bool shares;    // starts from a shared state of its rank's
 };
 
 // Slots that the ranks pin, from step to step (pipeline/plan_slots.c). All zero is a closed one.
@@ -76,7 +80,8 @@ struct plan_pins {
     int64_t *left;               // [ranks] still, by those of the step before
     struct plan_document *asked; // without those that have to wait, while a plan is cut down
     struct plan_place *place;    // [as asked]
-    size_t asked_room, place_room;
+    unsigned char *seen;         // [documents + 1] of shared states: what of them is counted
+    size_t asked_room, place_room, seen_room;
 };
 
 // Of one rank: a document alone in a step comes, goes on and leaves, and may be moved away.

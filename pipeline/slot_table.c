@@ -78,7 +78,7 @@ void slot_table_unlist(struct slot_table *table, const struct entry *entry) {
     list->count--;
 }
 
-void slot_table_forget(struct slot_table *table, struct entry *entry) {
+void slot_table_remove(struct slot_table *table, struct entry *entry) {
     struct entry **at = bucket_of(table->bucket, table->buckets, entry->key);
     while (*at != entry) {
         at = &(*at)->chain;
@@ -86,7 +86,6 @@ void slot_table_forget(struct slot_table *table, struct entry *entry) {
     *at = entry->chain;
     slot_table_unlist(table, entry);
     table->entries--;
-    free(entry);
 }
 
 void slot_table_add(struct slot_table *table, struct entry *entry, enum tier tier) {

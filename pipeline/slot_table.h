@@ -3,16 +3,20 @@
 
 #include "ops/base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum tier { ON_DEVICE, IN_HOST, IN_FILE, TIERS };
+// LENT: on the device too, and stays there.
+enum tier { ON_DEVICE, LENT, IN_HOST, IN_FILE, TIERS };
 
 struct entry {
     uint64_t key;
     enum tier tier;
     char *memory;    // the device slot, or host memory (owned); NULL in a file
-    int64_t used_ms; // when it was kept, by the monotonic clock
+    int64_t used_ms; // when it was kept or given back, by the monotonic clock
+    int64_t readers; // who borrowed it
+    bool dropped;    // in no table any more: it waits for its readers
     struct entry *older, *newer;
     struct entry *chain; // the next one in its bucket
 };
@@ -37,6 +41,6 @@ void slot_table_add(struct slot_table *table, struct entry *entry, enum tier tie
 // Out of its tier's list, and into one as the newest: always in pairs.
 void slot_table_unlist(struct slot_table *table, const struct entry *entry);
 void slot_table_list(struct slot_table *table, struct entry *entry, enum tier tier);
-// The entry is gone; its memory or file is the caller's to deal with.
-void slot_table_forget(struct slot_table *table, struct entry *entry);
+// Owns: the entry is the caller's, as are its memory or file.
+void slot_table_remove(struct slot_table *table, struct entry *entry);
 void slot_table_close(struct slot_table *table); // which is empty

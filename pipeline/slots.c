@@ -1,6 +1,7 @@
-// Three tiers, a list by age in each. A state is in exactly one of them, or out with the caller
-// (then it has no entry). Room on the device is made by spilling the oldest state to host memory,
-// room there by writing the oldest to a file.
+// Three places, a list by age in each. Room on the device is made by spilling the oldest state to host
+// memory, room there by writing the oldest to a file. A state that is borrowed is in a list of its own,
+// so that nothing spills it, and what is dropped while it is borrowed is in none: its last reader frees
+// it.
 
 #include "pipeline/slots.h"
 
@@ -332,7 +333,7 @@ enum status slots_keep(struct slots *slots, uint64_t key, char *state) {
 }
 
 // While room is made on the device the entry is in no list, or it might be pushed further down.
-static enum status take_from_host(struct slots *slots, struct entry *entry, char **state) {
+static enum status bring_from_host(struct slots *slots, struct entry *entry, char **state) {
     slot_table_unlist(&slots->table, entry);
     enum status status = slots_make(slots, state);
     if (status == STATUS_OK) {
@@ -344,7 +345,7 @@ static enum status take_from_host(struct slots *slots, struct entry *entry, char
     return status;
 }
 
-static enum status take_from_file(struct slots *slots, const struct entry *entry, char **state) {
+static enum status bring_from_file(struct slots *slots, const struct entry *entry, char **state) {
     TRY(slots_make(slots, state));
     enum status status = staging_open(slots);
     if (status == STATUS_OK) status = file_read(slots, entry->key, slots->staging);
@@ -357,27 +358,54 @@ static enum status take_from_file(struct slots *slots, const struct entry *entry
     return STATUS_OK;
 }
 
-enum status slots_take(struct slots *slots, uint64_t key, char **state) {
+static enum status bring_back(struct slots *slots, struct entry *entry) {
+    char *state = NULL;
+    TRY(entry->tier == IN_HOST ? bring_from_host(slots, entry, &state)
+                               : bring_from_file(slots, entry, &state));
+    slot_table_unlist(&slots->table, entry);
+    slot_table_list(&slots->table, entry, ON_DEVICE);
+    entry->memory = state;
+    slots->loads++;
+    return STATUS_OK;
+}
+
+enum status slots_borrow(struct slots *slots, uint64_t key, struct entry **lent,
+                         const char **state) {
     struct entry *entry = slot_table_find(&slots->table, key);
-    char *taken = NULL;
     if (entry == NULL) {
         return FAIL(MISMATCH, "no state is kept under the key %016" PRIx64, key);
     }
-    if (entry->tier == ON_DEVICE) {
-        taken = entry->memory;
-    } else {
-        TRY(entry->tier == IN_HOST ? take_from_host(slots, entry, &taken)
-                                   : take_from_file(slots, entry, &taken));
-        slots->loads++;
+    if (entry->tier == IN_HOST || entry->tier == IN_FILE) TRY(bring_back(slots, entry));
+    if (entry->readers++ == 0) {
+        slot_table_unlist(&slots->table, entry);
+        slot_table_list(&slots->table, entry, LENT);
     }
-    slot_table_forget(&slots->table, entry);
-    *state = taken;
+    *lent = entry;
+    *state = entry->memory;
     return STATUS_OK;
+}
+
+void slots_return(struct slots *slots, struct entry *lent) {
+    CHECK(lent->readers > 0);
+    if (--lent->readers > 0) return;
+    if (lent->dropped) {
+        slots_free(slots, lent->memory);
+        free(lent);
+        return;
+    }
+    lent->used_ms = clock_ms();
+    slot_table_unlist(&slots->table, lent);
+    slot_table_list(&slots->table, lent, ON_DEVICE);
 }
 
 void slots_drop(struct slots *slots, uint64_t key) {
     struct entry *entry = slot_table_find(&slots->table, key);
     if (entry == NULL) return;
+    slot_table_remove(&slots->table, entry);
+    if (entry->tier == LENT) {
+        entry->dropped = true;
+        return;
+    }
     if (entry->tier == ON_DEVICE) {
         slots_free(slots, entry->memory);
     } else if (entry->tier == IN_HOST) {
@@ -385,7 +413,7 @@ void slots_drop(struct slots *slots, uint64_t key) {
     } else {
         file_remove(slots, key);
     }
-    slot_table_forget(&slots->table, entry);
+    free(entry);
 }
 
 enum status slot_save(struct slots *slots, uint64_t key, const struct slot_image *image,
@@ -397,10 +425,10 @@ enum status slot_save(struct slots *slots, uint64_t key, const struct slot_image
     }
     if (entry->tier == IN_HOST) return slot_file_write(path, &what, entry->memory, true);
     TRY(staging_open(slots));
-    if (entry->tier == ON_DEVICE) {
-        TRY(device_read(slots, slots->staging, entry->memory));
-    } else {
+    if (entry->tier == IN_FILE) {
         TRY(file_read(slots, key, slots->staging));
+    } else {
+        TRY(device_read(slots, slots->staging, entry->memory));
     }
     return slot_file_write(path, &what, slots->staging, true);
 }
@@ -423,7 +451,8 @@ out:
 }
 
 struct slots_counts slots_counts(const struct slots *slots) {
-    return (struct slots_counts){.device = slots->table.tier[ON_DEVICE].count,
+    return (struct slots_counts){.device = slots->table.tier[ON_DEVICE].count +
+                                           slots->table.tier[LENT].count,
                                  .host = slots->table.tier[IN_HOST].count,
                                  .file = slots->table.tier[IN_FILE].count,
                                  .spills = slots->spills,

@@ -6,6 +6,7 @@
 #include "ops/backend.h"
 
 struct slots;
+struct entry; // of a state that is kept
 
 struct slots_settings {
     size_t slot_bytes;
@@ -16,15 +17,19 @@ struct slots_settings {
 
 enum status slots_open(struct backend *backend, const struct slots_settings *settings,
                        struct slots **opened);
-// The state kept under `key` leaves the store: in backend memory (brought back if it was spilled),
-// pinned, its key forgotten, the caller's until slots_free or slots_keep.
-// Errors: MISMATCH (a spill file is damaged, or the key is unknown), IO, NO_MEMORY, PEER.
-enum status slots_take(struct slots *slots, uint64_t key, char **state);
+// The state kept under `key`, to be read until slots_return: in backend memory (brought back if it was
+// spilled) and pinned. It keeps its key, others may borrow it too, and it may be dropped or replaced
+// meanwhile: then the key is gone, and the slot stays as it is for those who read it.
+// Errors: MISMATCH (a spill file is damaged, or the key is unknown), USAGE, IO, NO_MEMORY, PEER.
+enum status slots_borrow(struct slots *slots, uint64_t key, struct entry **lent,
+                         const char **state);
+// Read no more, but by what is queued already.
+void slots_return(struct slots *slots, struct entry *lent);
 // An unused slot, pinned, contents undefined.
 enum status slots_make(struct slots *slots, char **state);
-// A made or taken slot becomes the state of `key`, in place of an older one; unpinned.
+// A made slot becomes the state of `key`, in place of an older one; unpinned.
 enum status slots_keep(struct slots *slots, uint64_t key, char *state);
-// A made or taken slot is not needed any more, but by what is queued already.
+// A made slot is not needed any more, but by what is queued already.
 void slots_free(struct slots *slots, char *state);
 // The key and its state are forgotten, wherever they lie. Unknown keys are fine.
 void slots_drop(struct slots *slots, uint64_t key);

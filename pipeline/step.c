@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define STEP_MAGIC   0x4c53544550303176u // "LSTEP01v"
-#define RESULT_MAGIC 0x4c5352534c303176u
+#define STEP_MAGIC   0x4c53544550303276u // "LSTEP02v"
+#define RESULT_MAGIC 0x4c5352534c303276u
 
 struct step_header {
     uint64_t magic, number;
@@ -14,7 +14,7 @@ struct step_header {
 
 struct result_header {
     uint64_t magic, number;
-    int64_t rows;
+    int64_t rows, asked;
 };
 
 // The bytes of a step message, or false when the counts cannot be right.
@@ -56,17 +56,38 @@ enum status step_make(const struct step *counts, struct message *message,
     return STATUS_OK;
 }
 
-static bool spans_fit(const struct step *step) {
+static bool flag(int32_t value) {
+    return value == 0 || value == 1;
+}
+
+// Cuts are at chunk borders: what goes over one ends there, and what comes over one begins there.
+static bool cuts_fit(const struct step_span *span) {
+    const bool ends = (span->first + span->count) % CHUNK_TOKENS == 0;
+    if (span->from == FROM_LEFT && span->first % CHUNK_TOKENS != 0) return false;
+    return span->to != TO_RIGHT || ends;
+}
+
+static bool moves_fit(const struct step *step) {
+    for (int64_t i = 0; i < step->move_count; i++) {
+        if (!flag(step->moves[i].out) || !flag(step->moves[i].stays)) return false;
+    }
+    return true;
+}
+
+static bool spans_fit(struct step *step) {
     int64_t rows = 0;
     for (int64_t i = 0; i < step->span_count; i++) {
         const struct step_span *span = &step->spans[i];
-        if (span->count <= 0 || span->count > step->rows - rows || span->first < 0) return false;
+        if (span->count <= 0 || span->count > step->rows - rows) return false;
+        if (span->first < 0 || span->first > INT64_MAX - span->count) return false;
+        if (span->asked < 0 || span->asked > span->count || !flag(span->stays)) return false;
         if (span->from < FROM_ZERO || span->from > FROM_MOVE) return false;
         if (span->to < TO_NOWHERE || span->to > TO_RIGHT) return false;
         if (span->from == FROM_LEFT && i != 0) return false;
         if (span->to == TO_RIGHT && i != step->span_count - 1) return false;
-        if (span->to != TO_NOWHERE && span->count % CHUNK_TOKENS != 0) return false;
+        if (!cuts_fit(span)) return false;
         rows += span->count;
+        step->asked += span->asked;
     }
     return rows == step->rows;
 }
@@ -95,37 +116,54 @@ enum status step_read(const struct message *message, struct step *step) {
                           .moves = arrays.moves,
                           .drops = arrays.drops,
                           .token = arrays.token};
-    if (!spans_fit(step)) {
-        return FAIL(PEER, "step %llu has spans that do not fit", (unsigned long long)step->number);
+    if (!spans_fit(step) || !moves_fit(step)) {
+        return FAIL(PEER, "step %llu has spans or moves that do not fit",
+                    (unsigned long long)step->number);
     }
     return STATUS_OK;
 }
 
-enum status step_result_make(uint64_t number, int64_t rows, struct message *message, float **nll) {
-    const struct result_header header = {RESULT_MAGIC, number, rows};
-    const size_t bytes = sizeof header + (size_t)rows * sizeof(float);
+// The bytes of a result message, or false when the counts cannot be right.
+static bool result_bytes(int64_t rows, int64_t asked, size_t *bytes) {
+    if (rows < 0 || asked < 0 || asked > rows || rows > INT64_C(1) << 28) return false;
+    *bytes = sizeof(struct result_header) + (size_t)rows * sizeof(float) +
+             (size_t)asked * sizeof(struct best_token);
+    return true;
+}
+
+enum status step_result_make(const struct step_result *counts, struct message *message,
+                             struct step_result_arrays *arrays) {
+    const struct result_header header = {RESULT_MAGIC, counts->number, counts->rows, counts->asked};
+    size_t bytes = 0;
+    if (!result_bytes(header.rows, header.asked, &bytes)) {
+        return FAIL(UNEXPECTED, "the result of step %llu is too large",
+                    (unsigned long long)counts->number);
+    }
     char *data = malloc(bytes);
     if (data == NULL) return FAIL(NO_MEMORY, "result message of %zu bytes", bytes);
     memcpy(data, &header, sizeof header);
-    *nll = (void *)(data + sizeof header);
+    arrays->nll = (void *)(data + sizeof header);
+    arrays->best = (void *)(arrays->nll + header.rows);
     *message = (struct message){.kind = MESSAGE_RESULT, .bytes = bytes, .data = data};
     return STATUS_OK;
 }
 
 enum status step_result_read(const struct message *message, struct step_result *result) {
     struct result_header header;
+    size_t bytes = 0;
     if (message->bytes < sizeof header) {
         return FAIL(PEER, "result message of %zu bytes is cut short", message->bytes);
     }
     memcpy(&header, message->data, sizeof header);
-    if (header.magic != RESULT_MAGIC || header.rows < 0 ||
-        (uint64_t)header.rows > message->bytes / sizeof(float) ||
-        sizeof header + (size_t)header.rows * sizeof(float) != message->bytes) {
+    if (header.magic != RESULT_MAGIC || !result_bytes(header.rows, header.asked, &bytes) ||
+        bytes != message->bytes) {
         return FAIL(PEER, "result message of %zu bytes is not one of this version", message->bytes);
     }
-    *result =
-        (struct step_result){.number = header.number,
-                             .rows = header.rows,
-                             .nll = (const void *)((const char *)message->data + sizeof header)};
+    const float *nll = (const void *)((const char *)message->data + sizeof header);
+    *result = (struct step_result){.number = header.number,
+                                   .rows = header.rows,
+                                   .asked = header.asked,
+                                   .nll = nll,
+                                   .best = (const void *)(nll + header.rows)};
     return STATUS_OK;
 }

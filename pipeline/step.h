@@ -7,25 +7,31 @@
 #include "pipeline/plan.h"
 
 struct step_span {
-    uint64_t key; // names the document's state, see pipeline/slots.h
+    uint64_t key; // names the state that it ends with, see pipeline/slots.h, or that comes for it
+    uint64_t source; // names the state in a slot here that it starts from
     int64_t first, count;
+    int64_t asked;     // of its last rows: what would the model go on with?
     int32_t lookahead; // the token after the span, which its last row predicts; -1: none
     int32_t from, to;  // enum span_from, enum span_to
-    int32_t unused;
+    int32_t stays;     // 1: the source stays under its name, others start from it too
 };
 
 struct step_move {
-    uint64_t key;
-    int32_t peer; // rank in the group
-    int32_t out;  // 1: from here to peer, 0: from peer to here
+    uint64_t key;    // of the span that it is for
+    uint64_t source; // names the state here that goes
+    int32_t peer;    // rank in the group
+    int32_t out;     // 1: from here to peer, 0: from peer to here
+    int32_t stays;   // 1: it stays here too
+    int32_t unused;
 };
 
 // A step for one rank. Encoded by the leader from its own arrays; decoded by pointing into the
 // message, which must outlive it.
 struct step {
     uint64_t number;
-    bool stop; // nothing more comes; the rest is empty
+    bool stop; // nothing more comes; there are drops at most
     int64_t span_count, move_count, drop_count, rows;
+    int64_t asked; // rows, of all spans
     const struct step_span *spans;
     const struct step_move *moves;
     const uint64_t *drops; // states nobody needs any more
@@ -47,8 +53,15 @@ enum status step_read(const struct message *message, struct step *step);
 
 struct step_result {
     uint64_t number;
-    int64_t rows;
-    const float *nll; // [rows]
+    int64_t rows, asked;
+    const float *nll;              // [rows]
+    const struct best_token *best; // [asked], of the rows asked, span after span
 };
-enum status step_result_make(uint64_t number, int64_t rows, struct message *message, float **nll);
+// Room for a result of these counts; its arrays are then filled through the pointers given back.
+struct step_result_arrays {
+    float *nll;
+    struct best_token *best;
+};
+enum status step_result_make(const struct step_result *counts, struct message *message,
+                             struct step_result_arrays *arrays);
 enum status step_result_read(const struct message *message, struct step_result *result);

@@ -45,55 +45,75 @@ static enum status check_step(const struct worker *w, const struct step *step) {
         return FAIL(PEER, "step %llu hands a state over the end of the line",
                     (unsigned long long)step->number);
     }
-    return STATUS_OK;
-}
-
-static enum status nll_room(struct worker *w, struct flight *flight) {
-    const struct backend_table *table = w->backend->table;
-    int64_t rows = flight->nll_rows > 0 ? flight->nll_rows : CHUNK_TOKENS;
-    void *memory = NULL;
-    if (flight->nll_rows >= flight->step.rows) return STATUS_OK;
-    while (rows < flight->step.rows) {
-        rows *= 2;
+    if (step->asked > w->settings->asked_most) {
+        return FAIL(PEER, "step %llu asks about %lld rows, more than the %lld there is room for",
+                    (unsigned long long)step->number, (long long)step->asked,
+                    (long long)w->settings->asked_most);
     }
-    TRY(table->host_alloc(w->backend, (size_t)rows * sizeof(float), &memory));
-    table->host_release(w->backend, flight->nll);
-    flight->nll = memory;
-    flight->nll_rows = rows;
     return STATUS_OK;
 }
 
-// Slots and targets of the step's spans.
-static enum status prepare_spans(struct worker *w, struct flight *flight) {
+// The backend's host memory for at least so many rows, which may hold others now.
+static enum status answer_room(struct worker *w, int64_t need, size_t row_bytes, void **rows,
+                               int64_t *room) {
+    const struct backend_table *table = w->backend->table;
+    int64_t most = *room > 0 ? *room : CHUNK_TOKENS;
+    void *memory = NULL;
+    if (*room >= need) return STATUS_OK;
+    while (most < need) {
+        most *= 2;
+    }
+    TRY(table->host_alloc(w->backend, (size_t)most * row_bytes, &memory));
+    table->host_release(w->backend, *rows);
+    *rows = memory;
+    *room = most;
+    return STATUS_OK;
+}
+
+static enum status make_room(struct worker *w, struct flight *flight) {
     const struct step *step = &flight->step;
-    int64_t row = 0;
-    TRY(nll_room(w, flight));
+    TRY(answer_room(w, step->rows, sizeof *flight->nll, (void **)&flight->nll, &flight->nll_rows));
+    TRY(answer_room(w, step->asked, sizeof *flight->best, (void **)&flight->best,
+                    &flight->best_rows));
     TRY(room_for((void **)&flight->spans, &flight->spans_room, (size_t)step->span_count,
                  sizeof *flight->spans));
-    TRY(room_for((void **)&flight->taken, &flight->taken_room, (size_t)step->span_count,
-                 sizeof *flight->taken));
     TRY(room_for((void **)&flight->target, &flight->target_room, (size_t)step->rows,
                  sizeof *flight->target));
-    flight->taken_count = 0;
+    return room_for((void **)&flight->asked, &flight->asked_room, (size_t)step->asked,
+                    sizeof *flight->asked);
+}
+
+// Where the span's state is and where it will be.
+static enum status prepare_states(struct worker *w, struct flight *flight,
+                                  const struct step_span *from, struct model_span *span) {
+    if (from->from == FROM_SLOT) {
+        TRY(worker_borrow(w, &flight->loans, from->source, from->stays, &span->state_in));
+    } else if (from->from != FROM_ZERO) {
+        TRY(worker_find_incoming(flight, from->key, &span->state_in));
+    }
+    if (from->to != TO_NOWHERE) TRY(slots_make(w->slots, &span->state_out));
+    if (from->to == TO_RIGHT) flight->line_out = span->state_out;
+    return STATUS_OK;
+}
+
+// Slots and targets of the step's spans, and the rows that are asked.
+static enum status prepare_spans(struct worker *w, struct flight *flight) {
+    const struct step *step = &flight->step;
+    int64_t row = 0, asked = 0;
+    TRY(make_room(w, flight));
     flight->line_out = NULL;
     for (int64_t i = 0; i < step->span_count; i++) {
         const struct step_span *from = &step->spans[i];
         struct model_span *span = &flight->spans[i];
         *span = (struct model_span){.rows = from->count};
-        if (from->from == FROM_SLOT) {
-            char *slot = NULL;
-            TRY(slots_take(w->slots, from->key, &slot));
-            flight->taken[flight->taken_count++] = slot;
-            span->state_in = slot;
-        } else if (from->from != FROM_ZERO) {
-            TRY(worker_find_incoming(flight, from->key, &span->state_in));
-        }
-        if (from->to != TO_NOWHERE) TRY(slots_make(w->slots, &span->state_out));
-        if (from->to == TO_RIGHT) flight->line_out = span->state_out;
+        TRY(prepare_states(w, flight, from, span));
         memcpy(flight->target + row, step->token + row + 1,
                (size_t)(from->count - 1) * sizeof *flight->target);
         flight->target[row + from->count - 1] = from->lookahead;
         row += from->count;
+        for (int64_t before = from->asked; before > 0; before--) {
+            flight->asked[asked++] = (int32_t)(row - before);
+        }
     }
     return STATUS_OK;
 }
@@ -102,9 +122,7 @@ static enum status prepare_spans(struct worker *w, struct flight *flight) {
 // the next.
 static enum status keep_states(struct worker *w, struct flight *flight) {
     const struct step *step = &flight->step;
-    for (size_t i = 0; i < flight->taken_count; i++) {
-        slots_free(w->slots, flight->taken[i]);
-    }
+    worker_give_back(w, &flight->loans);
     for (size_t i = 0; i < flight->incoming_count; i++) {
         slots_free(w->slots, flight->incoming[i].slot);
     }
@@ -113,16 +131,20 @@ static enum status keep_states(struct worker *w, struct flight *flight) {
             TRY(slots_keep(w->slots, step->spans[i].key, flight->spans[i].state_out));
         }
     }
-    if (flight->line_out != NULL) TRY(worker_free_after_sends(flight, flight->line_out));
+    flight->sends.line = flight->line_out;
     return STATUS_OK;
+}
+
+static void drop_states(struct worker *w, const struct step *step) {
+    for (int64_t i = 0; i < step->drop_count; i++) {
+        slots_drop(w->slots, step->drops[i]);
+    }
 }
 
 static enum status queue_step(struct worker *w, struct flight *flight) {
     const struct step *step = &flight->step;
     TRY(check_step(w, step));
-    for (int64_t i = 0; i < step->drop_count; i++) {
-        slots_drop(w->slots, step->drops[i]);
-    }
+    drop_states(w, step);
     w->queueing = flight;
     TRY(worker_begin_transfers(w, flight));
     TRY(prepare_spans(w, flight));
@@ -133,7 +155,10 @@ static enum status queue_step(struct worker *w, struct flight *flight) {
                                        .spans = flight->spans,
                                        .span_count = step->span_count,
                                        .boundary = &w->boundary,
-                                       .nll = flight->nll};
+                                       .nll = flight->nll,
+                                       .asked = flight->asked,
+                                       .asked_count = step->asked,
+                                       .best = flight->best};
         TRY(model_run(w->model, &run));
     }
     TRY(w->backend->table->mark(w->backend, (int32_t)(w->queued % WORKER_FLIGHTS)));
@@ -144,9 +169,13 @@ static enum status queue_step(struct worker *w, struct flight *flight) {
 
 static enum status answer_leader(struct worker *w, const struct flight *flight) {
     struct message answer = {.kind = MESSAGE_RESULT};
-    float *nll = NULL;
-    TRY(step_result_make(flight->step.number, flight->step.rows, &answer, &nll));
-    if (flight->step.rows > 0) memcpy(nll, flight->nll, (size_t)flight->step.rows * sizeof *nll);
+    const struct step *step = &flight->step;
+    const struct step_result counts = {
+        .number = step->number, .rows = step->rows, .asked = step->asked};
+    struct step_result_arrays out;
+    TRY(step_result_make(&counts, &answer, &out));
+    if (step->rows > 0) memcpy(out.nll, flight->nll, (size_t)step->rows * sizeof *out.nll);
+    if (step->asked > 0) memcpy(out.best, flight->best, (size_t)step->asked * sizeof *out.best);
     answer.peer = w->settings->leader;
     return comm_send(w->comm, &answer); // which owns it, also on failure
 }
@@ -207,6 +236,7 @@ static enum status take_step(struct worker *w, bool *came) {
     flight->came_ns = clock_ns();
     TRY(step_read(&flight->message, &flight->step));
     w->stop = flight->step.stop;
+    if (w->stop) drop_states(w, &flight->step);
     if (w->stop) return STATUS_OK;
     // between steps: before the first one the leader may still be opening its source
     if (idle && w->counts->steps > 0) w->counts->wait_ns += flight->came_ns - w->done_ns;
@@ -232,15 +262,18 @@ static void give_up(struct worker *w, enum status status) {
 }
 
 static void free_flight(struct worker *w, struct flight *flight) {
+    worker_give_back(w, &flight->loans);
+    free(flight->loans.lent);
     free(flight->message.data);
     free(flight->incoming);
     free(flight->moving);
     free(flight->sends.transfers);
-    free(flight->sends.slots);
+    free(flight->sends.loans.lent);
     free(flight->spans);
-    free(flight->taken);
     free(flight->target);
+    free(flight->asked);
     w->backend->table->host_release(w->backend, flight->nll);
+    w->backend->table->host_release(w->backend, flight->best);
 }
 
 enum status worker_run(const struct worker_settings *settings, struct comm *comm,

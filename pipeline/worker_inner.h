@@ -6,12 +6,18 @@
 
 #define WORKER_FLIGHTS 2 // steps queued at once: one that runs, and one behind it
 
-// Sends under way out of slots that are free once they are done.
+// States that are read until they are given back.
+struct loans {
+    struct entry **lent;
+    size_t count, room;
+};
+
+// Sends under way. Once they are done the line's slot is free, and the moved states are given back.
 struct sends {
     struct transfer **transfers;
     size_t count, room;
-    char **slots;
-    size_t slot_count, slot_room;
+    char *line; // NULL: nothing went right
+    struct loans loans;
 };
 
 struct incoming { // a state on its way to us
@@ -29,17 +35,18 @@ struct flight {
     char *line_out; // the slot of the state that goes right, or NULL
     struct incoming *incoming;
     size_t incoming_count, incoming_room;
-    char **moving; // slots of the states that are moved away, as the step's moves
+    const char **moving; // the states that are moved away, as the step's moves
     size_t moving_room;
     struct sends sends;
     struct model_span *spans;
     size_t spans_room;
-    char **taken; // slots that spans start from
-    size_t taken_count, taken_room;
-    int32_t *target;
-    size_t target_room;
+    struct loans loans; // what spans start from, until the step is queued
+    int32_t *target, *asked;
+    size_t target_room, asked_room;
     float *nll; // [nll_rows], the backend's host memory
     int64_t nll_rows;
+    struct best_token *best; // [best_rows], likewise
+    int64_t best_rows;
     int64_t came_ns;
 };
 
@@ -71,8 +78,10 @@ enum status worker_find_incoming(const struct flight *flight, uint64_t key, cons
 // The seam of the model, for w->queueing.
 enum status worker_arrive(struct boundary *boundary, int32_t layer, enum state_part part);
 enum status worker_leave(struct boundary *boundary, int32_t layer, enum state_part part);
-// The slot is free for others once the sends queued so far in this step are done.
-enum status worker_free_after_sends(struct flight *flight, char *slot);
+// The state kept under `source`, to be read until the loans are given back. stays: under its name.
+enum status worker_borrow(struct worker *w, struct loans *loans, uint64_t source, bool stays,
+                          const char **state);
+void worker_give_back(struct worker *w, struct loans *loans);
 // Wait for them. The queue has passed the step, or all has failed.
 enum status worker_finish_incoming(struct worker *w, struct flight *flight);
 enum status worker_finish_sends(struct worker *w, struct flight *flight);

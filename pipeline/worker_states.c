@@ -1,6 +1,6 @@
 // States on their way from rank to rank. A span never reads and writes the same slot: the state it
-// starts from leaves the store, the one it ends with is a new slot. So a send may go on while the next
-// step runs.
+// starts from is borrowed, the one it ends with is a new slot. So a send may go on while the next step
+// runs.
 
 #include "ops/base/room.h"
 #include "pipeline/worker_inner.h"
@@ -34,12 +34,19 @@ static enum status queue_send(struct worker *w, struct flight *flight, enum chan
     return STATUS_OK;
 }
 
-enum status worker_free_after_sends(struct flight *flight, char *slot) {
-    struct sends *sends = &flight->sends;
-    TRY(room_for((void **)&sends->slots, &sends->slot_room, sends->slot_count + 1,
-                 sizeof *sends->slots));
-    sends->slots[sends->slot_count++] = slot;
+enum status worker_borrow(struct worker *w, struct loans *loans, uint64_t source, bool stays,
+                          const char **state) {
+    TRY(room_for((void **)&loans->lent, &loans->room, loans->count + 1, sizeof *loans->lent));
+    TRY(slots_borrow(w->slots, source, &loans->lent[loans->count], state));
+    loans->count++;
+    if (!stays) slots_drop(w->slots, source);
     return STATUS_OK;
+}
+
+void worker_give_back(struct worker *w, struct loans *loans) {
+    while (loans->count > 0) {
+        slots_return(w->slots, loans->lent[--loans->count]);
+    }
 }
 
 enum status worker_finish_sends(struct worker *w, struct flight *flight) {
@@ -50,11 +57,10 @@ enum status worker_finish_sends(struct worker *w, struct flight *flight) {
             w->transport->table->finish(w->transport, &sends->transfers[i]);
         if (status == STATUS_OK) status = finished;
     }
-    for (size_t i = 0; i < sends->slot_count; i++) {
-        slots_free(w->slots, sends->slots[i]);
-    }
+    worker_give_back(w, &sends->loans);
+    if (sends->line != NULL) slots_free(w->slots, sends->line);
+    sends->line = NULL;
     sends->count = 0;
-    sends->slot_count = 0;
     return status;
 }
 
@@ -102,7 +108,8 @@ static enum status prepare_moves(struct worker *w, struct flight *flight) {
         const struct step_move *move = &step->moves[i];
         flight->moving[i] = NULL;
         if (move->out) {
-            TRY(slots_take(w->slots, move->key, &flight->moving[i]));
+            TRY(worker_borrow(w, &flight->sends.loans, move->source, move->stays,
+                              &flight->moving[i]));
         } else {
             TRY(add_incoming(w, flight, CHANNEL_MOVES, move->peer, move->key));
         }
@@ -142,9 +149,6 @@ static enum status begin_moves(struct worker *w, struct flight *flight) {
             TRY(post_layer(w, flight, layer));
         }
         TRY(w->transport->table->flush(w->transport, batch));
-    }
-    for (int64_t i = 0; i < flight->step.move_count; i++) {
-        if (flight->moving[i] != NULL) TRY(worker_free_after_sends(flight, flight->moving[i]));
     }
     return STATUS_OK;
 }

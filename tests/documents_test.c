@@ -213,8 +213,8 @@ static void a_higher_version_replaces_and_a_lower_one_is_dropped(void **state) {
     newer->version = 6; // so is what comes behind the end
     assert_int_equal(documents_accept(&d, newer), STATUS_OK);
     record_free(newer);
-    assert_int_equal(d.drop_count, 1);
-    assert_int_equal(d.drops[0].rank, 3);
+    assert_int_equal(d.work.drop_count, 1);
+    assert_int_equal(d.work.drops[0].rank, 3);
     assert_int_equal(documents_answer(&d, old, 0, nll, 1024), STATUS_OK);
     run_ready(&d, &sink->base, 4096);
     assert_int_equal(sink->count, 1);

@@ -18,9 +18,10 @@ enum answer_lie { TWICE, NOT_SENT_YET, A_ROW_SHORT, NO_ANSWER_AT_ALL, ANSWER_LIE
 
 static void answer(struct comm *comm, uint64_t number, int64_t rows) {
     struct message message;
-    float *nll = NULL;
-    if (step_result_make(number, rows, &message, &nll) != STATUS_OK) return;
-    memset(nll, 0, (size_t)rows * sizeof *nll);
+    const struct step_result counts = {.number = number, .rows = rows};
+    struct step_result_arrays arrays;
+    if (step_result_make(&counts, &message, &arrays) != STATUS_OK) return;
+    memset(arrays.nll, 0, (size_t)rows * sizeof *arrays.nll);
     (void)!comm_send(comm, &message); // refused once the leader has had enough
 }
 

@@ -59,9 +59,9 @@ static inline bool check_spans(struct plan_checker *c) {
         const bool ends = d->closes && end == d->ready;
         EXPECT(s->from != FROM_LEFT || first_of_rank, 2, "from the left, but not first");
         EXPECT(s->to != TO_RIGHT || last_of_rank, 2, "to the right, but not last");
-        EXPECT(s->first % CHUNK_TOKENS == 0, 3, "begins inside a chunk");
-        EXPECT(ends || s->count % CHUNK_TOKENS == 0, 3, "ends inside a chunk");
-        EXPECT((s->to == TO_NOWHERE) == ends, 1, "span %ld: wrong to", (long)i);
+        EXPECT(done == 0 || s->first % CHUNK_TOKENS == 0, 3, "begins inside a chunk");
+        EXPECT(ends || (s->first + s->count) % CHUNK_TOKENS == 0, 3, "ends inside a chunk");
+        EXPECT((s->to == TO_NOWHERE) == (ends && !d->keeps), 1, "span %ld: wrong to", (long)i);
         if (done == 0) {
             c->rank[s->document] = s->rank;
             c->start[s->document] = s->count;

@@ -30,7 +30,8 @@ static void simulation_close(struct simulation *sim) {
 
 static void arrive(struct simulation *sim, int64_t tokens, bool closes) {
     sim->age[sim->count] = 0;
-    sim->queue[sim->count++] = (struct plan_document){0, tokens, closes, -1};
+    sim->queue[sim->count++] =
+        (struct plan_document){.ready = tokens, .closes = closes, .holder = -1};
 }
 
 static void step(struct simulation *sim) {

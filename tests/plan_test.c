@@ -113,7 +113,8 @@ static void slots_of_all_ranks_are_used(void **state) {
     int64_t leaving = 0;
     assert_int_equal(plan_pins_open(RANKS, &pins), STATUS_OK);
     for (int32_t i = 0; i < RANKS * EACH; i++) {
-        documents[i] = (struct plan_document){CHUNK_TOKENS, 10, true, i / EACH};
+        documents[i] = (struct plan_document){
+            .first = CHUNK_TOKENS, .ready = 10, .closes = true, .holder = i / EACH};
     }
     assert_int_equal(plan_build_in_slots(documents, RANKS * EACH, &settings, SLOTS, &pins, &plan),
                      STATUS_OK);
@@ -196,8 +197,8 @@ static void nothing_ready_gives_an_empty_plan(void **state) {
     (void)state;
     const struct plan_settings settings = {4, 4096, 100, 16};
     const struct plan_document documents[2] = {
-        {0,    0, false, -1},
-        {1024, 0, false, 2 }
+        {.first = 0,    .holder = -1},
+        {.first = 1024, .holder = 2 }
     };
     struct plan plan = {0};
     assert_int_equal(plan_build(NULL, 0, &settings, &plan), STATUS_OK);
@@ -212,7 +213,7 @@ static void nothing_ready_gives_an_empty_plan(void **state) {
 static void one_document_is_spread_evenly(void **state) {
     (void)state;
     const struct plan_settings settings = {4, 8192, 100, 16};
-    const struct plan_document fresh = {0, 8 * 1024, true, -1};
+    const struct plan_document fresh = {.ready = 8 * 1024, .closes = true, .holder = -1};
     struct plan plan = {0};
     assert_int_equal(plan_build(&fresh, 1, &settings, &plan), STATUS_OK);
     assert_int_equal(plan.span_count, 4);
@@ -227,7 +228,7 @@ static void one_document_is_spread_evenly(void **state) {
 static void a_giant_goes_round(void **state) {
     (void)state;
     const struct plan_settings settings = {3, 2048, 100, 16};
-    const struct plan_document giant = {6144, 100 * 1024, false, 2};
+    const struct plan_document giant = {.first = 6144, .ready = 100 * 1024, .holder = 2};
     struct plan plan = {0};
     assert_int_equal(plan_build(&giant, 1, &settings, &plan), STATUS_OK);
     assert_int_equal(plan.span_count, 3);
@@ -251,7 +252,7 @@ static void everybody_gets_something_before_anybody_gets_all(void **state) {
     struct plan plan = {0};
     struct plan_document documents[9];
     for (int i = 0; i < 9; i++)
-        documents[i] = (struct plan_document){0, 1 << 20, false, -1};
+        documents[i] = (struct plan_document){.ready = 1 << 20, .holder = -1};
     assert_int_equal(plan_build(documents, 3, &settings, &plan), STATUS_OK);
     int64_t tokens[9] = {0};
     for (int64_t i = 0; i < plan.span_count; i++) {
@@ -275,7 +276,7 @@ static void held_ones_stay_at_home(void **state) {
     struct plan_document documents[4];
     struct plan plan = {0};
     for (int32_t i = 0; i < 4; i++)
-        documents[i] = (struct plan_document){1024, 2048, false, 3 - i};
+        documents[i] = (struct plan_document){.first = 1024, .ready = 2048, .holder = 3 - i};
     assert_int_equal(plan_build(documents, 4, &settings, &plan), STATUS_OK);
     assert_int_equal(plan.span_count, 4);
     assert_int_equal(plan.move_count, 0);
@@ -296,8 +297,10 @@ static void ten_thousand_documents_on_64_ranks(void **state) {
         for (int64_t i = 0; i < 10000; i++) {
             const bool held = kind == 2 && below(&random, 2) != 0;
             documents[i] =
-                (struct plan_document){held ? 1024 : 0, length(&random, kind == 0 ? 300 : 1e6),
-                                       true, held ? (int32_t)below(&random, 64) : -1};
+                (struct plan_document){.first = held ? 1024 : 0,
+                                       .ready = length(&random, kind == 0 ? 300 : 1e6),
+                                       .closes = true,
+                                       .holder = held ? (int32_t)below(&random, 64) : -1};
         }
         int64_t best_ns = INT64_MAX;
         for (int i = 0; i < 20; i++) {

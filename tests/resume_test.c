@@ -45,7 +45,7 @@ static void second_half(const struct golden *golden, const int32_t *target, cons
     struct slots *slots = open_store(&bench, folder);
     struct slot_image image = image_of(&bench);
     struct model_span span = {.rows = golden->tokens - CUT};
-    char *state = NULL;
+    struct entry *lent = NULL;
     image.position = CUT - CHUNK_TOKENS; // another place in the document is refused
     assert_int_equal(slot_load(slots, 4, &image, path), STATUS_MISMATCH);
     image.position = CUT;
@@ -53,10 +53,9 @@ static void second_half(const struct golden *golden, const int32_t *target, cons
     assert_int_equal(slot_load(slots, 4, &image, path), STATUS_MISMATCH);
     image.model_hash--;
     assert_int_equal(slot_load(slots, 4, &image, path), STATUS_OK);
-    assert_int_equal(slots_take(slots, 4, &state), STATUS_OK);
-    span.state_in = state;
+    assert_int_equal(slots_borrow(slots, 4, &lent, &span.state_in), STATUS_OK);
     run(&bench, golden->token + CUT, target + CUT, &span, 1, NULL, nll + CUT);
-    slots_free(slots, state);
+    slots_return(slots, lent);
     slots_close(slots);
     close_bench(&bench);
 }

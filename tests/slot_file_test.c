@@ -22,26 +22,23 @@ static void damage_is_found(void **state) {
     char path[1024];
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         struct slots *slots = slots_of(*state, 1, 0);
-        char *taken = NULL;
         put(slots, 1, 1);
         put(slots, 2, 2);
         spill_file(*state, 0, path, sizeof path);
         flip(path, places[i]);
-        assert_int_equal(slots_take(slots, 1, &taken), STATUS_MISMATCH);
+        assert_refused(slots, 1);
         slots_drop(slots, 1); // two has gone down in the attempt, and is whole
-        assert_int_equal(slots_take(slots, 2, &taken), STATUS_OK);
-        assert_true(filled(taken, 2));
+        assert_taken(slots, 2, 2);
         slots_close(slots);
     }
     struct slots *slots = slots_of(*state, 1, 0);
-    char *taken = NULL;
     put(slots, 1, 1);
     put(slots, 2, 2);
     spill_file(*state, 0, path, sizeof path);
     assert_int_equal(truncate(path, 5000), 0);
-    assert_int_equal(slots_take(slots, 1, &taken), STATUS_MISMATCH);
+    assert_refused(slots, 1);
     assert_int_equal(truncate(path, 0), 0);
-    assert_int_equal(slots_take(slots, 1, &taken), STATUS_MISMATCH);
+    assert_refused(slots, 1);
     slots_close(slots);
 }
 
@@ -71,9 +68,7 @@ static void full_disk_is_named_and_nothing_is_lost(void **state) {
     assert_int_equal(slots_make(slots, &taken), STATUS_OK); // there is room again
     slots_free(slots, taken);
     for (uint64_t key = 1; key <= 2; key++) {
-        assert_int_equal(slots_take(slots, key, &taken), STATUS_OK);
-        assert_true(filled(taken, key));
-        slots_free(slots, taken);
+        assert_taken(slots, key, key);
     }
     slots_close(slots);
 }
@@ -84,7 +79,6 @@ static const struct slot_image good = {
 static void saved_is_loaded_bit_for_bit(void **state) {
     const struct place *place = *state;
     struct slots *slots = slots_of(*state, 1, 1);
-    char *taken = NULL;
     struct stat about;
     for (uint64_t key = 1; key <= 3; key++) {
         put(slots, key, key);
@@ -98,8 +92,7 @@ static void saved_is_loaded_bit_for_bit(void **state) {
         struct slots *others = slots_of(*state, 1, 0);
         assert_int_equal(slot_load(others, 70, &good, place->file), STATUS_OK);
         assert_int_equal(slot_load(others, 71, &good, place->file), STATUS_OK);
-        assert_int_equal(slots_take(others, 70, &taken), STATUS_OK);
-        assert_true(filled(taken, key));
+        assert_taken(others, 70, key);
         slots_close(others);
     }
     assert_int_equal(slot_save(slots, 99, &good, place->file), STATUS_MISMATCH);
@@ -107,10 +100,10 @@ static void saved_is_loaded_bit_for_bit(void **state) {
     slots_close(slots);
 }
 
-static void assert_refused(struct slots *slots, const struct slot_image *image, const char *path) {
-    char *taken = NULL;
+static void assert_not_loaded(struct slots *slots, const struct slot_image *image,
+                              const char *path) {
     assert_int_equal(slot_load(slots, 2, image, path), STATUS_MISMATCH);
-    assert_int_equal(slots_take(slots, 2, &taken), STATUS_MISMATCH);
+    assert_refused(slots, 2);
 }
 
 static void what_does_not_fit_is_refused(void **state) {
@@ -121,23 +114,23 @@ static void what_does_not_fit_is_refused(void **state) {
     assert_int_equal(slot_load(slots, 2, &good, place->file), STATUS_IO); // not there
     assert_int_equal(slot_save(slots, 1, &good, place->file), STATUS_OK);
     image.model_hash++;
-    assert_refused(slots, &image, place->file);
+    assert_not_loaded(slots, &image, place->file);
     image = good;
     image.numerics[0] = 'g';
-    assert_refused(slots, &image, place->file);
+    assert_not_loaded(slots, &image, place->file);
     image = good;
     image.position++;
-    assert_refused(slots, &image, place->file);
+    assert_not_loaded(slots, &image, place->file);
 
     const struct slots_settings other_size = {.slot_bytes = SLOT_BYTES - 1, .device_slots = 1};
     struct slots *others = NULL;
     assert_int_equal(slots_open(&backend, &other_size, &others), STATUS_OK);
-    assert_refused(others, &good, place->file);
+    assert_not_loaded(others, &good, place->file);
     slots_close(others);
 
     for (off_t at = 0; at < HEADER_BYTES + SLOT_BYTES; at += at < HEADER_BYTES ? 1 : 997) {
         flip(place->file, at);
-        assert_refused(slots, &good, place->file);
+        assert_not_loaded(slots, &good, place->file);
         flip(place->file, at);
     }
     assert_int_equal(slot_load(slots, 2, &good, place->file), STATUS_OK);
@@ -145,12 +138,12 @@ static void what_does_not_fit_is_refused(void **state) {
     const int file = open(place->file, O_WRONLY | O_APPEND);
     assert_true(file >= 0 && write(file, "x", 1) == 1);
     close(file);
-    assert_refused(slots, &good, place->file); // longer
+    assert_not_loaded(slots, &good, place->file); // longer
     for (off_t size = HEADER_BYTES + SLOT_BYTES - 1; size >= 0; size = size * 2 / 3 - 1) {
         assert_int_equal(truncate(place->file, size), 0);
-        assert_refused(slots, &good, place->file);
+        assert_not_loaded(slots, &good, place->file);
     }
-    assert_refused(slots, &good, place->folder);
+    assert_not_loaded(slots, &good, place->folder);
     slots_close(slots);
 }
 

@@ -74,6 +74,23 @@ static inline void put(struct slots *slots, uint64_t key, uint64_t seed) {
     assert_int_equal(slots_keep(slots, key, state), STATUS_OK);
 }
 
+// The state is what it should be, and leaves.
+static inline void assert_taken(struct slots *slots, uint64_t key, uint64_t seed) {
+    struct entry *lent = NULL;
+    const char *found = NULL;
+    assert_int_equal(slots_borrow(slots, key, &lent, &found), STATUS_OK);
+    slots_drop(slots, key);
+    assert_true(filled(found, seed));
+    slots_return(slots, lent);
+}
+
+// Unknown, or damaged.
+static inline void assert_refused(struct slots *slots, uint64_t key) {
+    struct entry *lent = NULL;
+    const char *found = NULL;
+    assert_int_equal(slots_borrow(slots, key, &lent, &found), STATUS_MISMATCH);
+}
+
 static inline void assert_counts(const struct slots *slots, int64_t device, int64_t host,
                                  int64_t file) {
     const struct slots_counts counts = slots_counts(slots);

@@ -10,7 +10,8 @@
 static void oldest_goes_down(void **state) {
     char path[1024];
     struct slots *slots = slots_of(*state, 3, 2);
-    char *taken = NULL;
+    struct entry *lent = NULL;
+    const char *found = NULL;
     for (uint64_t key = 0; key < 3; key++) {
         put(slots, key, key);
     }
@@ -26,16 +27,14 @@ static void oldest_goes_down(void **state) {
     spill_file(*state, 0, path, sizeof path);
     assert_non_null(strstr(path, "0000000000000000.state"));
 
-    assert_int_equal(slots_take(slots, 0, &taken), STATUS_OK); // 3 to host, 1 to a file
-    assert_true(filled(taken, 0));
-    assert_counts(slots, 2, 2, 1);
-    assert_int_equal(slots_take(slots, 9, &taken), STATUS_MISMATCH);
-    assert_int_equal(slots_keep(slots, 0, taken), STATUS_OK); // the newest again
-    assert_int_equal(slots_take(slots, 4, &taken), STATUS_OK);
+    assert_int_equal(slots_borrow(slots, 0, &lent, &found), STATUS_OK); // 3 to host, 1 to a file
+    assert_true(filled(found, 0));
+    assert_counts(slots, 3, 2, 1);
+    assert_int_equal(slots_borrow(slots, 9, &lent, &found), STATUS_MISMATCH);
+    slots_return(slots, lent); // the newest again
+    assert_taken(slots, 4, 4);
     assert_int_equal(slots_counts(slots).loads, 1); // it was still on the device
-    assert_true(filled(taken, 4));
-    slots_free(slots, taken);
-    assert_int_equal(slots_take(slots, 4, &taken), STATUS_MISMATCH); // it has left
+    assert_int_equal(slots_borrow(slots, 4, &lent, &found), STATUS_MISMATCH); // it has left
     slots_drop(slots, 1);
     slots_drop(slots, 1);
     spill_file(*state, 0, path, sizeof path);
@@ -59,16 +58,10 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void assert_taken(struct slots *slots, uint64_t key, uint64_t seed) {
-    char *taken = NULL;
-    assert_int_equal(slots_take(slots, key, &taken), STATUS_OK);
-    assert_true(filled(taken, seed));
-    slots_free(slots, taken);
-}
-
 static void idle_states_go_to_files(void **state) {
     struct slots *slots = slots_of(*state, 4, 2);
-    char *taken = NULL;
+    struct entry *lent = NULL;
+    const char *found = NULL;
     for (uint64_t key = 0; key < 6; key++) {
         put(slots, key, key);
     }
@@ -79,8 +72,8 @@ static void idle_states_go_to_files(void **state) {
     pause_ms(200);
     const int64_t between_ms = now_ms();
     pause_ms(300);
-    assert_int_equal(slots_take(slots, 3, &taken), STATUS_OK);
-    assert_int_equal(slots_keep(slots, 3, taken), STATUS_OK); // used again
+    assert_int_equal(slots_borrow(slots, 3, &lent, &found), STATUS_OK);
+    slots_return(slots, lent); // used again
     assert_int_equal(slots_spill_idle(slots, now_ms() - between_ms), STATUS_OK);
     assert_counts(slots, 1, 0, 5);
     assert_int_equal(slots_counts(slots).idle, 5);
@@ -119,10 +112,13 @@ static void idle_states_go_some_at_a_time(void **state) {
     assert_int_equal(slots_spill_idle(slots, 0), STATUS_OK);
     assert_counts(slots, 0, 0, 5);
     for (uint64_t key = 0; key < 5; key++) {
-        assert_int_equal(slots_take(slots, key, &made), STATUS_OK);
-        assert_int_equal(made[0], (char)key);
-        assert_memory_equal(made, made + 1, settings.slot_bytes - 1);
-        slots_free(slots, made);
+        struct entry *lent = NULL;
+        const char *found = NULL;
+        assert_int_equal(slots_borrow(slots, key, &lent, &found), STATUS_OK);
+        assert_int_equal(found[0], (char)key);
+        assert_memory_equal(found, found + 1, settings.slot_bytes - 1);
+        slots_drop(slots, key);
+        slots_return(slots, lent);
     }
     slots_close(slots);
 }
@@ -147,9 +143,10 @@ static void idle_states_stay_where_the_disk_is_full(void **state) {
     slots_close(slots);
 }
 
-// Thousands of random calls against a plain array of what each key should hold.
+// Thousands of random calls against a plain array of what each key should hold. Some states are being
+// read meanwhile, more than once, and are to stay what they were when that began.
 static void random_use_loses_nothing(void **state) {
-    enum { KEYS = 150 };
+    enum { KEYS = 150, READERS = 12 };
     static const int64_t shapes[][2] = {
         {1,   0 },
         {2,   1 },
@@ -159,13 +156,17 @@ static void random_use_loses_nothing(void **state) {
     };
     uint64_t random = 9;
     for (size_t shape = 0; shape < sizeof shapes / sizeof shapes[0]; shape++) {
-        uint64_t holds[KEYS] = {0};
-        struct slots *slots = slots_of(*state, shapes[shape][0], shapes[shape][1]);
+        const int64_t device = shapes[shape][0];
+        uint64_t holds[KEYS] = {0}, reads[READERS] = {0};
+        struct entry *lent[READERS] = {0};
+        const char *found[READERS] = {0};
+        const uint64_t readers = (uint64_t)(device > READERS ? READERS : device - 1);
+        struct slots *slots = slots_of(*state, device, shapes[shape][1]);
         int64_t states = 0;
         for (int turn = 0; turn < 1500; turn++) {
             const uint64_t key = draw(&random) % KEYS;
-            const uint64_t what = draw(&random) % 8;
-            char *taken = NULL;
+            const uint64_t what = draw(&random) % 9;
+            const uint64_t r = readers == 0 ? 0 : draw(&random) % readers;
             if (what == 0) {
                 slots_drop(slots, key);
                 holds[key] = 0;
@@ -174,18 +175,24 @@ static void random_use_loses_nothing(void **state) {
             } else if (what < 4 || holds[key] == 0) {
                 holds[key] = draw(&random) | 1;
                 put(slots, key, holds[key]);
-            } else {
-                assert_int_equal(slots_take(slots, key, &taken), STATUS_OK);
-                assert_true(filled(taken, holds[key]));
-                if (what == 4) {
-                    slots_free(slots, taken);
-                    holds[key] = 0;
-                } else {
-                    holds[key]++;
-                    fill(taken, holds[key]);
-                    assert_int_equal(slots_keep(slots, key, taken), STATUS_OK);
-                }
+            } else if (what < 6) {
+                assert_taken(slots, key, holds[key]);
+                holds[key] = 0;
+            } else if (readers > 0 && lent[r] == NULL) {
+                const uint64_t busy = turn % 3 == 0 && lent[0] != NULL && holds[7] != 0 ? 7 : key;
+                assert_int_equal(slots_borrow(slots, busy, &lent[r], &found[r]), STATUS_OK);
+                reads[r] = holds[busy];
+                assert_true(filled(found[r], reads[r]));
+            } else if (readers > 0) {
+                assert_true(filled(found[r], reads[r]));
+                slots_return(slots, lent[r]);
+                lent[r] = NULL;
             }
+        }
+        for (uint64_t r = 0; r < readers; r++) {
+            if (lent[r] == NULL) continue;
+            assert_true(filled(found[r], reads[r]));
+            slots_return(slots, lent[r]);
         }
         for (int key = 0; key < KEYS; key++) {
             states += holds[key] != 0;
@@ -193,21 +200,82 @@ static void random_use_loses_nothing(void **state) {
         const struct slots_counts counts = slots_counts(slots);
         assert_int_equal(counts.device + counts.host + counts.file, states);
         assert_true(counts.device <= shapes[shape][0] && counts.host <= shapes[shape][1]);
+        for (uint64_t key = 0; key < KEYS; key++) {
+            if (holds[key] != 0) assert_taken(slots, key, holds[key]);
+        }
+        assert_counts(slots, 0, 0, 0);
         slots_close(slots);
     }
+}
+
+// Several read a state at once. Its key may go meanwhile, or name another state; the slot is nobody
+// else's until the last has done with it, and until the queue has.
+static void what_is_read_stays_as_it_is(void **state) {
+    struct slots *slots = slots_of(*state, 3, 0);
+    struct entry *lent[3] = {0};
+    const char *found[3] = {0};
+    char *a = NULL, *b = NULL, *c = NULL;
+    put(slots, 1, 10);
+    put(slots, 2, 20);
+    assert_int_equal(slots_borrow(slots, 1, &lent[0], &found[0]), STATUS_OK);
+    assert_int_equal(slots_borrow(slots, 1, &lent[1], &found[1]), STATUS_OK);
+    assert_ptr_equal(found[0], found[1]);
+    assert_counts(slots, 2, 0, 0);
+    put(slots, 3, 30);
+    put(slots, 4, 40); // 2 to a file, though 1 is older
+    assert_counts(slots, 3, 0, 1);
+    slots_return(slots, lent[0]);
+    slots_drop(slots, 1);
+    assert_counts(slots, 2, 0, 1);
+    assert_int_equal(slots_borrow(slots, 1, &lent[2], &found[2]), STATUS_MISMATCH);
+    put(slots, 1, 11); // 3 to a file
+    assert_taken(slots, 1, 11);
+    assert_true(filled(found[1], 10));
+
+    slots_queued(slots, 1);
+    slots_return(slots, lent[1]); // rests
+    assert_int_equal(slots_make(slots, &a), STATUS_OK);
+    assert_ptr_not_equal(a, found[1]);
+    assert_true(filled(found[1], 10));
+    slots_reached(slots, 1);
+    assert_int_equal(slots_make(slots, &b), STATUS_OK);
+    assert_ptr_equal(b, found[1]);
+    slots_free(slots, a);
+    slots_free(slots, b);
+
+    assert_int_equal(slots_borrow(slots, 3, &lent[0], &found[0]), STATUS_OK); // back from its file
+    assert_int_equal(slots_borrow(slots, 3, &lent[1], &found[1]), STATUS_OK);
+    slots_return(slots, lent[0]);
+    assert_int_equal(slots_spill_idle(slots, 0), STATUS_OK); // 4, but not 3
+    assert_counts(slots, 1, 0, 2);
+    slots_return(slots, lent[1]);
+    assert_int_equal(slots_make(slots, &a), STATUS_OK);
+    assert_int_equal(slots_make(slots, &b), STATUS_OK);
+    assert_int_equal(slots_make(slots, &c), STATUS_OK); // 3 to a file once more
+    assert_counts(slots, 0, 0, 3);
+    slots_free(slots, a);
+    slots_free(slots, b);
+    slots_free(slots, c);
+    assert_taken(slots, 3, 30);
+    slots_close(slots);
 }
 
 static void too_few_slots_are_a_setting(void **state) {
     struct slots *slots = slots_of(*state, 2, 4);
     char *a = NULL, *b = NULL, *c = NULL;
+    struct entry *lent = NULL;
+    const char *found = NULL;
     put(slots, 1, 1);
     assert_int_equal(slots_make(slots, &a), STATUS_OK);
     assert_int_equal(slots_make(slots, &b), STATUS_OK);
     assert_int_equal(slots_make(slots, &c), STATUS_USAGE);
-    assert_int_equal(slots_take(slots, 1, &c), STATUS_USAGE);
+    assert_int_equal(slots_borrow(slots, 1, &lent, &found), STATUS_USAGE);
     slots_free(slots, a);
-    assert_int_equal(slots_take(slots, 1, &c), STATUS_OK);
-    assert_true(filled(c, 1));
+    assert_int_equal(slots_borrow(slots, 1, &lent, &found), STATUS_OK);
+    assert_true(filled(found, 1));
+    assert_int_equal(slots_make(slots, &c), STATUS_USAGE); // what is read is not spilled
+    slots_return(slots, lent);
+    assert_int_equal(slots_make(slots, &c), STATUS_OK);
     slots_close(slots);
 
     const struct slots_settings none = {.slot_bytes = SLOT_BYTES};
@@ -275,10 +343,7 @@ static void pinned_memory_is_used_again(void **state) {
         assert_counts(slots, 2, 3, 3);
         assert_true(pinned <= 3 + 1); // and one that files pass through
         for (uint64_t key = 1; key <= 8; key++) {
-            char *found = NULL;
-            assert_int_equal(slots_take(slots, key, &found), STATUS_OK);
-            assert_true(filled(found, key + round));
-            slots_free(slots, found);
+            assert_taken(slots, key, key + round);
         }
     }
     slots_close(slots);
@@ -290,6 +355,7 @@ int main(void) {
         TEST(oldest_goes_down),
         TEST(freed_slots_rest_until_the_queue_has_passed),
         TEST(pinned_memory_is_used_again),
+        TEST(what_is_read_stays_as_it_is),
         TEST(random_use_loses_nothing),
         TEST(idle_states_go_to_files),
         TEST(idle_states_go_some_at_a_time),

@@ -97,12 +97,12 @@ static void free_flight(struct worker *w, struct flight *flight) {
     free(flight->incoming);
     free(flight->moving);
     free(flight->sends.transfers);
-    free(flight->sends.slots);
+    free(flight->sends.loans.lent);
 }
 
 static void try_layers(int32_t layers) {
     static const struct step_move moves[] = {
-        {.key = KEY_OUT, .peer = 2, .out = 1},
+        {.key = KEY_OUT, .source = KEY_OUT, .peer = 2, .out = 1},
         {.key = KEY_IN,              .peer = 0          }
     };
     const struct model_info info = {

@@ -36,12 +36,13 @@ static inline void answer(struct comm *comm) {
         struct message *message = &comm->held[i];
         const int32_t rank = message->peer;
         struct step step;
-        float *nll = NULL;
         if (step_read(message, &step) != STATUS_OK) abort();
         free(message->data);
-        if (step_result_make(step.number, step.rows, message, &nll) != STATUS_OK) abort();
+        const struct step_result counts = {.number = step.number, .rows = step.rows};
+        struct step_result_arrays arrays;
+        if (step_result_make(&counts, message, &arrays) != STATUS_OK) abort();
         for (int64_t row = 0; row < step.rows; row++) {
-            nll[row] = 1.5f;
+            arrays.nll[row] = 1.5f;
         }
         message->peer = rank;
     }

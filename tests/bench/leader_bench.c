@@ -115,16 +115,19 @@ static void step(struct bench *bench, bool counts);
 
 // The ends of documents whose first chunks have run: ten tokens each, and a slot.
 static void feed_ends(struct bench *b) {
-    const struct leader_settings narrow = b->settings;
+    struct steps *steps = &b->leader.steps;
+    const struct plan_settings narrow = steps->settings;
+    const int64_t slots = steps->slots;
     const int64_t ids = b->ids;
     if (b->leader.documents.ready_documents > 0) return;
     for (; b->ids < ids + 10000; b->ids++) {
         accept(b, "ends", b->ids, 0, CHUNK_TOKENS + 1, false);
     }
-    b->settings.plan.step_tokens = 160 * CHUNK_TOKENS;
-    b->settings.slots = 4 * 160 + 8;
+    steps->settings.step_tokens = 160 * CHUNK_TOKENS;
+    steps->slots = 4 * 160 + 8;
     step(b, false);
-    b->settings = narrow;
+    steps->settings = narrow;
+    steps->slots = slots;
     for (int64_t id = ids; id < b->ids; id++) {
         accept(b, "ends", id, CHUNK_TOKENS + 1, 9, true);
     }
@@ -177,23 +180,23 @@ static void step(struct bench *b, bool counts) {
     bool busy = false;
     b->comm.count = b->comm.given = 0;
     int64_t at = clock_ns();
-    if (leader_plan_step(l) != STATUS_OK) abort();
+    if (steps_plan(&l->steps) != STATUS_OK) abort();
     us[PLAN] = since(&at);
-    if (leader_send_step(l) != STATUS_OK) abort();
+    if (steps_send(&l->steps) != STATUS_OK) abort();
     us[SEND] = since(&at);
     answer(&b->comm);
     (void)since(&at);
-    if (leader_take_answers(l, 0, &busy) != STATUS_OK) abort();
+    if (steps_take_answers(&l->steps, 0, &busy) != STATUS_OK) abort();
     us[LAND] = since(&at);
     if (documents_emit(&l->documents, &b->sink) != STATUS_OK) abort();
     us[EMIT] = since(&at);
-    CHECK(l->landed == l->sent);
+    CHECK(l->steps.landed == l->steps.sent);
     for (int part = 0; counts && part < PARTS; part++) {
         samples_add(&b->time[part], us[part]);
     }
     if (!counts) return;
-    b->spans += (double)l->plan.span_count;
-    b->tokens += (double)l->plan.tokens;
+    b->spans += (double)l->steps.plan.span_count;
+    b->tokens += (double)l->steps.plan.tokens;
 }
 
 // With the time to take in what it runs on; many steps may run on what one takes in.
@@ -224,26 +227,16 @@ static void open_bench(struct bench *b, const struct workload *load) {
     b->random = UINT64_C(88172645463325252);
     *l = (struct leader){.settings = &b->settings, .comm = &b->comm, .counts = &b->counts};
     if (documents_open(&l->documents, &b->settings.documents) != STATUS_OK) abort();
-    if (plan_pins_open(RANKS, &l->pins) != STATUS_OK) abort();
-    for (int i = 0; i < STEPS_AHEAD; i++) {
-        l->flights[i].answers = calloc(RANKS, sizeof *l->flights[i].answers);
-        if (l->flights[i].answers == NULL) abort();
+    if (steps_open(&b->settings.plan, b->settings.slots, &b->comm, &l->documents.work, &l->steps) !=
+        STATUS_OK) {
+        abort();
     }
 }
 
 static void close_bench(struct bench *b) {
     struct leader *l = &b->leader;
-    for (int i = 0; i < STEPS_AHEAD; i++) {
-        free(l->flights[i].answers);
-        free(l->flights[i].documents);
-        free(l->flights[i].spans);
-    }
     documents_close(&l->documents);
-    plan_free(&l->plan);
-    plan_pins_close(&l->pins);
-    free(l->waiting);
-    free(l->candidates);
-    free(l->served);
+    steps_close(&l->steps);
 }
 
 static void print_times(struct bench *b, const struct workload *load, int64_t steps) {
