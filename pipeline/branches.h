@@ -17,7 +17,7 @@
 struct branches; // all there are, of one run
 
 struct branch {            // read only for drivers
-    struct branch *parent; // NULL: it begins at position 0; gone once this one is done
+    struct branch *parent; // NULL: it begins at position 0; may be gone once this one is done
     int64_t first, count;  // its positions
     int64_t asked;         // of its last rows the driver hears
     void *context;         // the driver's
@@ -25,14 +25,14 @@ struct branch {            // read only for drivers
 
 struct branch_wish {
     struct branch *parent; // not sealed
-    int64_t count;         // > 0
-    int64_t asked;         // in [0, count]
+    int64_t count;         // > 0; at most CHUNK_TOKENS if it begins inside a chunk: it is not cut
+    int64_t asked;         // in [0, count], at most branches_settings.asked_most
     bool goes_on;          // others begin at its end, until it is sealed; false: it is sealed
     int64_t order;         // lower ones are served first, equal ones in the order they came
     void *context;
 };
 
-// Errors: NO_MEMORY.
+// Errors: UNEXPECTED (not such a wish), NO_MEMORY.
 enum status branches_add(struct branches *branches, const struct branch_wish *wish,
                          struct branch **added);
 // Nothing more will begin at the branch's end: its state goes when the last of those has begun. The
@@ -54,7 +54,7 @@ struct branch_driver_table {
     enum status (*more)(struct branch_driver *driver, struct branches *branches, int64_t tokens,
                         bool *ended);
     // The tokens of the branch at [first, first + count), counted from its beginning, and the one after
-    // (-1: unknown). Each is asked for once, in order.
+    // (-1: unknown), all in the model's vocabulary. Each is asked for once, in order.
     void (*tokens)(struct branch_driver *driver, const struct branch *branch, int64_t first,
                    int64_t count, int32_t *token, int32_t *lookahead);
     // The branch has run. What is added here may begin at its end, if it goes on and is not sealed.
@@ -69,7 +69,8 @@ struct branch_driver { // an implementation's struct begins with this
 
 struct branches_settings {
     struct plan_settings plan;
-    int64_t slots; // of every rank, which steps must do with
+    int64_t slots;      // of every rank, which steps must do with
+    int64_t asked_most; // rows of a step of a rank, as in struct model_settings
 };
 
 struct branches_counts {

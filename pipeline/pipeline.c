@@ -7,25 +7,13 @@
 #include <unistd.h>
 
 struct leader_thread {
-    struct leader_settings settings;
+    const struct pipeline_settings *settings;
     const struct pipeline_rank *rank;
     struct comm *comm;
-    struct leader_counts *counts;
+    struct pipeline_counts *counts;
     int32_t log_rank;
     enum status status;
 };
-
-static void *lead(void *argument) {
-    struct leader_thread *leader = argument;
-    log_set_rank(leader->log_rank);
-    leader->status = leader_run(&leader->settings, leader->comm, leader->rank->source,
-                                leader->rank->sink, leader->rank->letters, leader->counts);
-    // the ranks, ours too, are not to wait for steps that will never come
-    if (leader->status != STATUS_OK && leader->status != STATUS_STOPPED) {
-        comm_fail(leader->comm, status_exit_code(leader->status));
-    }
-    return NULL;
-}
 
 // The slots that a step of whole chunks can pin: each may go on from one slot into another, as may
 // each state that a move brings or takes, beside the line's two; sends of the step before still hold
@@ -38,13 +26,27 @@ static int64_t slots_of(const struct pipeline_settings *settings) {
     return settings->device_slots > 0 ? settings->device_slots : slots_needed(settings);
 }
 
-static struct leader_settings leader_settings(const struct pipeline_settings *settings,
-                                              const struct pipeline_rank *rank) {
+static struct plan_settings plan_settings(const struct pipeline_settings *settings,
+                                          const struct pipeline_rank *rank) {
+    return (struct plan_settings){.ranks = rank->group->ranks,
+                                  .step_tokens = settings->step_tokens,
+                                  .move_tokens = settings->move_tokens,
+                                  .spans_most = settings->step_tokens};
+}
+
+static enum status lead_branches(const struct leader_thread *leader) {
+    const struct pipeline_settings *settings = leader->settings;
+    const struct branches_settings leading = {.plan = plan_settings(settings, leader->rank),
+                                              .slots = slots_of(settings),
+                                              .asked_most = settings->asked_most};
+    return branches_run(&leading, leader->comm, leader->rank->driver, &leader->counts->branches);
+}
+
+static enum status lead_documents(const struct leader_thread *leader) {
+    const struct pipeline_settings *settings = leader->settings;
+    const struct pipeline_rank *rank = leader->rank;
     struct leader_settings leading = {
-        .plan = {.ranks = rank->group->ranks,
-                 .step_tokens = settings->step_tokens,
-                 .move_tokens = settings->move_tokens,
-                 .spans_most = settings->step_tokens},
+        .plan = plan_settings(settings, rank),
         .documents = settings->documents,
         .queue_tokens = settings->queue_tokens,
         .slots = slots_of(settings),
@@ -57,7 +59,19 @@ static struct leader_settings leader_settings(const struct pipeline_settings *se
     leading.documents.vocab_size = model_info(rank->model)->vocab_size;
     leading.documents.letters = rank->letters != NULL;
     leading.documents.source = rank->source;
-    return leading;
+    return leader_run(&leading, leader->comm, rank->source, rank->sink, rank->letters,
+                      &leader->counts->leader);
+}
+
+static void *lead(void *argument) {
+    struct leader_thread *leader = argument;
+    log_set_rank(leader->log_rank);
+    leader->status = leader->rank->driver != NULL ? lead_branches(leader) : lead_documents(leader);
+    // the ranks, ours too, are not to wait for steps that will never come
+    if (leader->status != STATUS_OK && leader->status != STATUS_STOPPED) {
+        comm_fail(leader->comm, status_exit_code(leader->status));
+    }
+    return NULL;
 }
 
 static enum status open_slots(const struct pipeline_settings *settings,
@@ -125,9 +139,12 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     const bool leads = rank->group->rank == 0;
     const struct comm_settings talking = {.peer_timeout_ms = settings->peer_timeout_ms,
                                           .stop = settings->stop};
-    const struct worker_settings working = {
-        .rank = rank->group->rank, .ranks = rank->group->ranks, .idle_ms = settings->idle_ms};
-    struct leader_thread leader = {.rank = rank, .counts = &counts->leader, .log_rank = log_rank()};
+    const struct worker_settings working = {.rank = rank->group->rank,
+                                            .ranks = rank->group->ranks,
+                                            .idle_ms = settings->idle_ms,
+                                            .asked_most = settings->asked_most};
+    struct leader_thread leader = {
+        .settings = settings, .rank = rank, .counts = counts, .log_rank = log_rank()};
     struct transport_choice choice = {0};
     struct comm *comm = NULL;
     struct transport *transport = NULL;
@@ -145,7 +162,6 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
     TRY_OUT(status, open_transport(settings, rank, &choice, comm, &transport));
     TRY_OUT(status, open_slots(settings, rank, &slots));
     if (leads) {
-        leader.settings = leader_settings(settings, rank);
         leader.comm = comm;
         leading = pthread_create(&thread, NULL, lead, &leader) == 0;
         if (!leading) {
@@ -164,7 +180,7 @@ out:
         if (leader.status != STATUS_OK && (status == STATUS_OK || status == STATUS_PEER)) {
             status = leader.status;
         }
-    } else if (leads) {
+    } else if (leads && rank->driver == NULL) {
         (void)!rank->sink->table->close(rank->sink, false);
         if (rank->letters != NULL) (void)!rank->letters->table->close(rank->letters, false);
     }

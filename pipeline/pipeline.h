@@ -5,6 +5,7 @@
 //      source -> reader -> leader -> [step messages] -> worker -> model
 //                  sink <- leader <- [NLLs]          <-   |  states, to and from the neighbours
 
+#include "pipeline/branches.h"
 #include "pipeline/leader.h"
 #include "pipeline/slots.h"
 #include "pipeline/transports.h"
@@ -20,9 +21,10 @@ struct pipeline_settings {
     int64_t device_slots; // 0: what a step can need
     size_t host_slots_bytes;
     const char *spill_folder;
-    int64_t idle_ms;  // states unused for so long go to files there; 0: none does
-    const char *mark; // see pipeline/leader.h
-    bool close_open;  // score what is open when the input ends
+    int64_t idle_ms;    // states unused for so long go to files there; 0: none does
+    int64_t asked_most; // of branches: as the model was opened with
+    const char *mark;   // see pipeline/leader.h
+    bool close_open;    // score what is open when the input ends
     struct documents_settings documents; // vocab_size, letters and source are set by the run
     bool (*stop)(void);
     void (*progress)(void *listener, const struct documents_counts *counts,
@@ -30,18 +32,21 @@ struct pipeline_settings {
     void *listener;
 };
 
-// What a rank brings. All borrowed; source and sinks on rank 0 only. The sinks are closed by the run.
+// What a rank brings. All borrowed; source and sinks, or the driver, on rank 0 only. The sinks are closed
+// by the run.
 struct pipeline_rank {
     struct link *group;
     struct backend *backend;
     struct model *model;
     struct source *source;
     struct sink *sink;
-    struct sink *letters; // of dead letters; NULL: they are only counted
+    struct sink *letters;         // of dead letters; NULL: they are only counted
+    struct branch_driver *driver; // of branches; NULL: the source's documents are run
 };
 
 struct pipeline_counts {
-    struct leader_counts leader; // on rank 0
+    struct leader_counts leader;     // on rank 0, of documents
+    struct branches_counts branches; // on rank 0, of branches
     struct worker_counts worker;
     struct slots_counts slots;
 };
