@@ -23,7 +23,6 @@ enum bad_reason { BAD_RECORD, BAD_GAP, BAD_TOKEN, BAD_NLL, BAD_FILE, BAD_REASONS
 const char *bad_reason_key(enum bad_reason reason);
 
 struct document {
-    uint64_t key; // names it among all of this leader's, and its state on the ranks
     int32_t partition;
     uint64_t serial, version;
     char *id; // followed by the attributes in the same block
@@ -35,6 +34,7 @@ struct document {
     int32_t *token;       // positions [token_base, known)
     size_t token_room;
     int64_t token_base;
+    uint64_t key; // names it among all of this leader's, and its state on the ranks
     int64_t known, planned, answered;
     int32_t holder; // the rank that holds its state, or will after the steps already sent; -1: none
     bool closed, dead; // dead: it only waits for what is under way

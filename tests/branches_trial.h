@@ -42,8 +42,7 @@ struct tree {
     int32_t count, next_root;
     int32_t done, wrong, progress;
     int64_t asked_most;
-    bool endless; // never ends: the stop has to come from outside
-    bool late;    // adds nothing at first
+    bool late; // adds nothing at first
     int32_t calls;
 };
 
@@ -148,7 +147,7 @@ static inline enum status tree_more(struct branch_driver *base, struct branches 
         struct tree_node *node = &tree->node[tree->next_root++];
         if (node->parent < 0) TRY(tree_add(tree, branches, node, &tokens));
     }
-    *ended = tree->next_root == tree->count && !tree->endless;
+    *ended = tree->next_root == tree->count;
     return STATUS_OK;
 }
 

@@ -19,7 +19,7 @@ struct branches_rank {
     const struct branches_trial *trial;
     const struct pipeline_settings *settings;
     struct link *link;
-    struct tree *tree;
+    struct branch_driver *driver;
     struct pipeline_counts counts;
     pthread_t thread;
     int exit_code;
@@ -33,7 +33,7 @@ static void *run_branches_rank(void *argument) {
                                          .asked_most = trial->asked_most};
     struct pipeline_rank rank = {.group = run->link};
     const uint64_t seed = trial->seed + (uint64_t)run->link->rank;
-    if (run->link->rank == 0) rank.driver = &run->tree->base;
+    if (run->link->rank == 0) rank.driver = run->driver;
     log_set_rank(run->link->rank);
     run->status = trial->device
                       ? device_backend_open(seed, trial->backend_delay_us, &rank.backend)
@@ -47,14 +47,15 @@ static void *run_branches_rank(void *argument) {
     return NULL;
 }
 
-static void run_tree(const struct branches_trial *trial, const struct pipeline_settings *settings,
-                     struct tree *tree, struct branches_rank *runs) {
+static void run_branches(const struct branches_trial *trial,
+                         const struct pipeline_settings *settings, struct branch_driver *driver,
+                         struct branches_rank *runs) {
     struct link *links[RANKS_MOST];
     assert_int_equal(loopback_links_open(trial->ranks, &trial->links, links), STATUS_OK);
     alarm(120);
     for (int32_t r = 0; r < trial->ranks; r++) {
         runs[r] = (struct branches_rank){
-            .trial = trial, .settings = settings, .link = links[r], .tree = tree};
+            .trial = trial, .settings = settings, .link = links[r], .driver = driver};
         assert_int_equal(pthread_create(&runs[r].thread, NULL, run_branches_rank, &runs[r]), 0);
     }
     for (int32_t r = 0; r < trial->ranks; r++) {
@@ -85,7 +86,7 @@ static struct pipeline_counts expect_tree(const struct branches_trial *trial) {
     temp_folder_make(&folder);
     const struct pipeline_settings settings = branches_settings_of(trial, folder.path);
     tree->late = trial->seed % 2 == 0;
-    run_tree(trial, &settings, tree, runs);
+    run_branches(trial, &settings, &tree->base, runs);
     struct pipeline_counts counts = runs[0].counts;
     for (int32_t r = 0; r < trial->ranks; r++) {
         assert_int_equal(runs[r].status, STATUS_OK);
@@ -177,11 +178,141 @@ static void hundreds_begin_at_one_end(void **state) {
     }
 }
 
+static atomic_int stop_checks;
+
+static bool stop_after_a_while(void) {
+    return atomic_fetch_add(&stop_checks, 1) > 60;
+}
+
+// What was in a step is done; what waits is not begun.
+static void a_stop_ends_what_is_under_way(void **state) {
+    const struct branches_trial trial = {
+        .ranks = 3,
+        .links = {.delay_us = 50, .seed = 4         },
+        .model = "toy:layers=2,layer_bytes=4096,delay_us=500",
+        .step_tokens = 2 * CHUNK_TOKENS,
+        .move_tokens = 20,
+        .asked_most = CHUNK_TOKENS,
+        .shape = { .roots = 80, .depth = 4, .children = 4, .count_most = 6000},
+        .seed = 40
+    };
+    struct branches_rank runs[RANKS_MOST];
+    struct tree *tree = tree_make(&trial.shape, trial.asked_most, trial.seed);
+    struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
+    (void)state;
+    settings.stop = stop_after_a_while;
+    run_branches(&trial, &settings, &tree->base, runs);
+    assert_int_equal(runs[0].status, STATUS_STOPPED);
+    assert_int_equal(runs[0].exit_code, 143);
+    assert_int_equal(runs[1].status, STATUS_OK);
+    assert_int_equal(runs[2].status, STATUS_OK);
+    assert_int_equal(tree->wrong, 0);
+    assert_true(tree->done > 0 && tree->done < tree->count);
+    for (int32_t i = 0; i < tree->count; i++) {
+        assert_int_equal(tree->node[i].done, tree->node[i].given == tree->node[i].count);
+    }
+    assert_int_equal(runs[0].counts.branches.branches, tree->done);
+    tree_free(tree);
+}
+
+enum trouble { WISHES, MORE_FAILS, DONE_FAILS, NEVER_SEALED, TROUBLES };
+
+struct troubled {
+    struct branch_driver base;
+    enum trouble trouble;
+    int32_t refused, done;
+};
+
+static enum status wish_badly(struct troubled *troubled, struct branches *branches,
+                              struct branch *end, struct branch *sealed) {
+    const struct branch_wish wishes[] = {
+        {.parent = sealed, .count = 1               },
+        {.parent = end,    .count = 0               },
+        {.parent = end,    .count = -1              },
+        {.parent = end,    .count = INT64_MAX       },
+        {.parent = end,    .count = CHUNK_TOKENS + 1}, // its parent ends inside a chunk
+        {.parent = end,    .count = 5,                .asked = 6},
+        {.parent = end,                .count = 5,                             .asked = -1},
+        {.count = 100,     .asked = 11 }  // more than the model is opened for
+    };
+    for (size_t i = 0; i < sizeof wishes / sizeof wishes[0]; i++) {
+        struct branch *added = NULL;
+        troubled->refused += branches_add(branches, &wishes[i], &added) == STATUS_UNEXPECTED;
+    }
+    return STATUS_OK;
+}
+
+static enum status troubled_more(struct branch_driver *base, struct branches *branches,
+                                 int64_t tokens, bool *ended) {
+    struct troubled *troubled = (struct troubled *)base;
+    const struct branch_wish wish = {.count = 100, .goes_on = true}, short_one = {.count = 1};
+    struct branch *end = NULL, *sealed = NULL;
+    (void)tokens;
+    if (troubled->trouble == MORE_FAILS) return STATUS_IO;
+    TRY(branches_add(branches, &wish, &end));
+    TRY(branches_add(branches, &short_one, &sealed));
+    TRY(wish_badly(troubled, branches, end, sealed));
+    if (troubled->trouble != NEVER_SEALED) branches_seal(branches, end);
+    *ended = true;
+    return STATUS_OK;
+}
+
+static void troubled_tokens(struct branch_driver *base, const struct branch *branch, int64_t first,
+                            int64_t count, int32_t *token, int32_t *lookahead) {
+    (void)base;
+    (void)branch;
+    (void)first;
+    memset(token, 0, (size_t)count * sizeof *token);
+    *lookahead = -1;
+}
+
+static enum status troubled_done(struct branch_driver *base, struct branches *branches,
+                                 struct branch *branch, const struct branch_answer *answer) {
+    struct troubled *troubled = (struct troubled *)base;
+    (void)branches;
+    (void)branch;
+    (void)answer;
+    troubled->done++;
+    return troubled->trouble == DONE_FAILS ? STATUS_MISMATCH : STATUS_OK;
+}
+
+static void troubled_progress(struct branch_driver *base) {
+    (void)base;
+}
+
+static const struct branch_driver_table troubled_table = {.more = troubled_more,
+                                                          .tokens = troubled_tokens,
+                                                          .done = troubled_done,
+                                                          .progress = troubled_progress};
+
+static void a_driver_that_fails_ends_all_ranks(void **state) {
+    static const enum status expected[] = {STATUS_OK, STATUS_IO, STATUS_MISMATCH,
+                                           STATUS_UNEXPECTED};
+    (void)state;
+    for (enum trouble trouble = 0; trouble < TROUBLES; trouble++) {
+        const struct branches_trial trial = {.ranks = 2,
+                                             .model = "toy:layers=2,layer_bytes=64",
+                                             .step_tokens = CHUNK_TOKENS,
+                                             .asked_most = 10};
+        struct troubled troubled = {.base = {&troubled_table}, .trouble = trouble};
+        struct branches_rank runs[RANKS_MOST];
+        const struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
+        run_branches(&trial, &settings, &troubled.base, runs);
+        assert_int_equal(runs[0].status, expected[trouble]);
+        assert_int_equal(runs[1].status, trouble == WISHES ? STATUS_OK : STATUS_PEER);
+        assert_int_equal(runs[1].exit_code, status_exit_code(expected[trouble]));
+        if (trouble != MORE_FAILS) assert_int_equal(troubled.refused, 8);
+        if (trouble == WISHES || trouble == NEVER_SEALED) assert_int_equal(troubled.done, 2);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trees_give_what_their_paths_give),
         cmocka_unit_test(states_that_are_shared_are_spilled),
         cmocka_unit_test(hundreds_begin_at_one_end),
+        cmocka_unit_test(a_stop_ends_what_is_under_way),
+        cmocka_unit_test(a_driver_that_fails_ends_all_ranks),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,15 @@ static void answer_wrongly(struct comm *comm, int how) {
     stay(comm);
 }
 
-enum step_lie { MOVE_TO_ITSELF, MOVE_TO_NOBODY, STATE_OF_NOBODY, OVER_THE_END, NO_STEP, STEP_LIES };
+enum step_lie {
+    MOVE_TO_ITSELF,
+    MOVE_TO_NOBODY,
+    STATE_OF_NOBODY,
+    OVER_THE_END,
+    ASKED_FOR_TOO_MUCH,
+    NO_STEP,
+    STEP_LIES
+};
 
 // A leader's first step for rank 1 of 2.
 static void lead_astray(struct comm *comm, int how) {
@@ -63,6 +71,7 @@ static void lead_astray(struct comm *comm, int how) {
     if (how == MOVE_TO_NOBODY) arrays.moves[0].peer = 2;
     if (how == STATE_OF_NOBODY) arrays.spans[0].key = 2;
     if (how == OVER_THE_END) arrays.spans[0].to = TO_RIGHT;
+    if (how == ASKED_FOR_TOO_MUCH) arrays.spans[0].asked = 1; // the model was opened for none
     if (how == NO_STEP) message.bytes--;
     message.peer = 1;
     if (comm_send(comm, &message) != STATUS_OK) abort();

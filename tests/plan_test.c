@@ -6,6 +6,28 @@
 #define DOCUMENTS_MOST 3000
 #define DRAWS          20000
 
+// Some are branches: their states are needed though they close, they begin where others do, from one
+// state, and anywhere if they are short.
+static void draw_branch(struct random *random, struct plan_document *documents, int64_t i) {
+    struct plan_document *document = &documents[i];
+    struct plan_document *before = i > 0 ? document - 1 : NULL;
+    *document = (struct plan_document){.first = document->first,
+                                       .ready = document->ready,
+                                       .closes = document->closes,
+                                       .holder = document->holder,
+                                       .keeps = below(random, 3) == 0};
+    const bool is_short = document->closes && document->ready <= CHUNK_TOKENS;
+    if (is_short && document->first > 0 && below(random, 2)) {
+        document->first += below(random, CHUNK_TOKENS);
+    }
+    if (before == NULL || before->first == 0 || below(random, 3) > 0) return;
+    if (before->first % CHUNK_TOKENS != 0 && !is_short) return;
+    if (before->shared == 0) before->shared = (int32_t)i;
+    document->first = before->first;
+    document->holder = before->holder;
+    document->shared = before->shared;
+}
+
 static int64_t draw_documents(struct random *random, int32_t ranks,
                               struct plan_document *documents) {
     const int64_t count = below(random, 2) ? below(random, 20) : length(random, DOCUMENTS_MOST);
@@ -22,6 +44,7 @@ static int64_t draw_documents(struct random *random, int32_t ranks,
                            : held_by == 2 ? ranks - 1
                                           : (int32_t)below(random, (ranks + 1) / 2);
         if (document->first == 0) document->holder = -1;
+        draw_branch(random, documents, i);
     }
     return count;
 }
@@ -48,22 +71,37 @@ static void random_plans_keep_all_invariants(void **state) {
     plan_free(&plan);
 }
 
+// A state that several start from has one slot.
+static bool counted(const struct plan_document *document, bool *seen) {
+    if (document->shared == 0) return false;
+    const bool before = seen[document->shared];
+    seen[document->shared] = true;
+    return before;
+}
+
 // Slots that the plan pins on a rank: what its spans start from and end in, and what is moved away.
-static int64_t pinned_on(const struct plan *plan, int32_t rank, int64_t *leaving) {
-    int64_t pinned = 0;
+static int64_t pinned_on(const struct plan *plan, const struct plan_document *documents,
+                         int32_t rank, int64_t *leaving) {
+    bool pinned[DOCUMENTS_MOST + 1] = {false}, left[DOCUMENTS_MOST + 1] = {false};
+    int64_t slots = 0;
     *leaving = 0;
     for (int64_t i = 0; i < plan->span_count; i++) {
         const struct plan_span *span = &plan->spans[i];
         if (span->rank != rank) continue;
-        if (span->from != FROM_ZERO) pinned++;
-        if (span->to != TO_NOWHERE) pinned++;
+        const bool own = span->from == FROM_LEFT || span->from == FROM_MOVE;
+        if (own || (span->from == FROM_SLOT && !counted(&documents[span->document], pinned))) {
+            slots++;
+        }
+        if (span->to != TO_NOWHERE) slots++;
         if (span->to == TO_RIGHT) *leaving += 1;
     }
     for (int64_t i = 0; i < plan->move_count; i++) {
-        if (plan->moves[i].from == rank) *leaving += 1;
-        if (plan->moves[i].from == rank) pinned++;
+        const struct plan_document *document = &documents[plan->moves[i].document];
+        if (plan->moves[i].from != rank) continue;
+        if (!counted(document, left)) *leaving += 1;
+        if (!counted(document, pinned)) slots++;
     }
-    return pinned;
+    return slots;
 }
 
 static void no_rank_pins_more_slots_than_it_has(void **state) {
@@ -92,7 +130,7 @@ static void no_rank_pins_more_slots_than_it_has(void **state) {
                              STATUS_OK);
             assert_true(count == 0 || plan.span_count > 0);
             for (int32_t r = 0; r < settings.ranks; r++) {
-                assert_in_range(pinned_on(&plan, r, &leaving[r]) + before[r], 0, slots);
+                assert_in_range(pinned_on(&plan, documents, r, &leaving[r]) + before[r], 0, slots);
             }
             memcpy(before, leaving, sizeof before);
         }
@@ -119,9 +157,32 @@ static void slots_of_all_ranks_are_used(void **state) {
     assert_int_equal(plan_build_in_slots(documents, RANKS * EACH, &settings, SLOTS, &pins, &plan),
                      STATUS_OK);
     for (int32_t r = 0; r < RANKS; r++) {
-        assert_in_range(pinned_on(&plan, r, &leaving), SLOTS - PLAN_SLOTS_LEAST, SLOTS);
+        assert_in_range(pinned_on(&plan, documents, r, &leaving), SLOTS - PLAN_SLOTS_LEAST, SLOTS);
     }
     assert_int_equal(plan.spans[0].document, 0); // the first in the queue
+    plan_pins_close(&pins);
+    plan_free(&plan);
+}
+
+// Thousands of ends from one state: they have one slot, so slots are not what bounds the step.
+static void what_starts_from_one_state_has_one_slot(void **state) {
+    (void)state;
+    enum { RANKS = 2, COUNT = 400, SLOTS = 12 };
+    struct plan_document documents[COUNT];
+    const struct plan_settings settings = {RANKS, 2 * CHUNK_TOKENS, 1 << 20, 4096};
+    struct plan plan = {0};
+    struct plan_pins pins;
+    int64_t leaving = 0;
+    for (int32_t i = 0; i < COUNT; i++) {
+        documents[i] = (struct plan_document){
+            .first = 1500, .ready = 5, .closes = true, .holder = 1, .shared = 1};
+    }
+    assert_int_equal(plan_pins_open(RANKS, &pins), STATUS_OK);
+    assert_int_equal(plan_build_in_slots(documents, COUNT, &settings, SLOTS, &pins, &plan),
+                     STATUS_OK);
+    assert_int_equal(plan.span_count, COUNT);
+    assert_int_equal(plan.move_count, 0);
+    assert_int_equal(pinned_on(&plan, documents, 1, &leaving), 1);
     plan_pins_close(&pins);
     plan_free(&plan);
 }
@@ -329,6 +390,7 @@ int main(void) {
         cmocka_unit_test(the_same_again_gives_the_same),
         cmocka_unit_test(random_plans_keep_all_invariants),
         cmocka_unit_test(no_rank_pins_more_slots_than_it_has),
+        cmocka_unit_test(what_starts_from_one_state_has_one_slot),
         cmocka_unit_test(slots_of_all_ranks_are_used),
         cmocka_unit_test(ten_thousand_documents_on_64_ranks),
     };
