@@ -135,8 +135,7 @@ enum status steps_plan(struct steps *s) {
     TRY(plan_build_in_slots(s->front.waiting, s->front.count, &s->settings, s->slots, &s->pins,
                             &s->plan));
     if (s->plan.span_count > 0) return STATUS_OK;
-    return FAIL(UNEXPECTED, "%lld documents are ready and none can be planned",
-                (long long)s->front.count);
+    return FAIL(UNEXPECTED, "%lld are ready and none can be planned", (long long)s->front.count);
 }
 
 enum status steps_send(struct steps *s) {

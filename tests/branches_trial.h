@@ -10,7 +10,7 @@
 
 enum { NODES_MOST = 4000, PATH_MOST = 1 << 17 };
 
-enum when { WITH_PARENT, AT_PARENTS_DONE, AT_SIBLINGS_DONE, WHENS };
+enum when { WITH_PARENT, AT_PARENTS_DONE, AT_SIBLINGS_DONE, AT_ANYS_DONE, WHENS };
 enum seal { SEAL_EARLY, SEAL_AT_DONE, SEAL_LATE, SEALS };
 
 struct tree_node {
@@ -26,6 +26,7 @@ struct tree_node {
     int64_t given;
     int32_t unadded, undone; // children
     bool added, sealed, done;
+    int32_t place; // in the order in which they were done, from 1 on
 };
 
 struct tree_shape {
@@ -42,7 +43,8 @@ struct tree {
     int32_t count, next_root;
     int32_t done, wrong, progress;
     int64_t asked_most;
-    bool late; // adds nothing at first
+    bool at_once; // all roots are added in one go
+    bool late;    // adds nothing at first
     int32_t calls;
 };
 
@@ -143,7 +145,7 @@ static inline enum status tree_more(struct branch_driver *base, struct branches 
     struct tree *tree = (struct tree *)base;
     HOLDS(tree, tokens > 0 && !*ended);
     if (tree->late && tree->calls++ < 3) return STATUS_OK;
-    while (tree->next_root < tree->count && tokens > 0) {
+    while (tree->next_root < tree->count && (tokens > 0 || tree->at_once)) {
         struct tree_node *node = &tree->node[tree->next_root++];
         if (node->parent < 0) TRY(tree_add(tree, branches, node, &tokens));
     }
@@ -190,6 +192,20 @@ static inline void tree_check(struct tree *tree, const struct tree_node *node,
     }
 }
 
+// One whose parent waits, is on the ranks, or is done.
+static inline enum status tree_add_any(struct tree *tree, struct branches *branches) {
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < tree->count; i++) {
+        struct tree_node *node = &tree->node[i];
+        if (node->added || node->when != AT_ANYS_DONE || node->parent < 0) continue;
+        if (!tree->node[node->parent].added) continue;
+        TRY(tree_add(tree, branches, node, &tokens));
+        tree_seal(tree, branches, &tree->node[node->parent]);
+        return STATUS_OK;
+    }
+    return STATUS_OK;
+}
+
 static inline enum status tree_done(struct branch_driver *base, struct branches *branches,
                                     struct branch *branch, const struct branch_answer *answer) {
     struct tree *tree = (struct tree *)base;
@@ -200,7 +216,8 @@ static inline enum status tree_done(struct branch_driver *base, struct branches 
     HOLDS(tree, parent == NULL || (parent->done && branch->parent->context == parent));
     tree_check(tree, node, answer);
     node->done = true;
-    tree->done++;
+    node->place = ++tree->done;
+    TRY(tree_add_any(tree, branches));
     for (int32_t c = node->child; c >= 0; c = tree->node[c].sibling) {
         struct tree_node *child = &tree->node[c];
         if (child->added) continue;

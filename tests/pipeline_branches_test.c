@@ -86,6 +86,7 @@ static struct pipeline_counts expect_tree(const struct branches_trial *trial) {
     temp_folder_make(&folder);
     const struct pipeline_settings settings = branches_settings_of(trial, folder.path);
     tree->late = trial->seed % 2 == 0;
+    tree->at_once = trial->tight; // so that many have begun and few are done
     run_branches(trial, &settings, &tree->base, runs);
     struct pipeline_counts counts = runs[0].counts;
     for (int32_t r = 0; r < trial->ranks; r++) {
@@ -176,6 +177,32 @@ static void hundreds_begin_at_one_end(void **state) {
         const struct pipeline_counts counts = expect_tree(&trial);
         if (ranks == 1) assert_true(counts.branches.steps < 20); // slots do not hold them up
     }
+}
+
+// Of those that are ready the lowest order is served first, then the oldest.
+static void the_lowest_order_is_served_first(void **state) {
+    const struct branches_trial trial = {
+        .ranks = 1,
+        .model = "toy:layers=1,layer_bytes=64",
+        .step_tokens = CHUNK_TOKENS,
+        .shape = {.roots = 60, .count_most = 100},
+        .seed = 51
+    };
+    struct branches_rank runs[RANKS_MOST];
+    struct tree *tree = tree_make(&trial.shape, 0, trial.seed);
+    const struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
+    (void)state;
+    tree->at_once = true;
+    run_branches(&trial, &settings, &tree->base, runs);
+    assert_int_equal(runs[0].status, STATUS_OK);
+    assert_int_equal(tree->wrong, 0);
+    for (int32_t i = 0; i < tree->count; i++) {
+        for (int32_t later = i + 1; later < tree->count; later++) {
+            const struct tree_node *a = &tree->node[i], *b = &tree->node[later];
+            assert_true((a->place < b->place) == (a->order <= b->order));
+        }
+    }
+    tree_free(tree);
 }
 
 static atomic_int stop_checks;
@@ -311,6 +338,7 @@ int main(void) {
         cmocka_unit_test(trees_give_what_their_paths_give),
         cmocka_unit_test(states_that_are_shared_are_spilled),
         cmocka_unit_test(hundreds_begin_at_one_end),
+        cmocka_unit_test(the_lowest_order_is_served_first),
         cmocka_unit_test(a_stop_ends_what_is_under_way),
         cmocka_unit_test(a_driver_that_fails_ends_all_ranks),
     };

@@ -18,6 +18,14 @@ class Ranks(RunTest):
                 subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(count),
                                 BUILD / "mpi_link_check"], check=True, timeout=240, env=environment)
 
+    def test_branches_over_mpi(self):
+        for count in (1, 2, 4):
+            with self.subTest(count=count):
+                environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                                   OMPI_MCA_btl_tcp_if_include="lo", OMPI_MCA_pml="ob1", OMPI_MCA_btl="vader,self")
+                subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(count),
+                                BUILD / "branches_check"], check=True, timeout=240, env=environment)
+
     def test_one_to_eight_processes_give_the_same_bytes(self):
         model = SOURCE / "tests" / "models" / "passkey-1.8m"
         texts = self.folder / "texts"
