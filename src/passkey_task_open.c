@@ -1,0 +1,240 @@
+// What a task's settings come to: how many units of filler each length holds, which places it reaches.
+#include "pipeline/json_put.h"
+#include "src/passkey_task_inner.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define KEYS_TRIED  64     // to find how long the key's sentence and the question get
+#define ANSWERS_ALL 100000 // keys that are all tried to find the longest answer
+
+// Tokens of what surrounds the filler, as they are in a prompt.
+static enum status count_around(struct passkey_task *task, const char *key, int64_t *tokens) {
+    const struct passkey_filler *filler = &task->filler;
+    const char *unit = filler->text.data;
+    struct bytes text = {0};
+    char word[PASSKEY_WORD_MOST];
+    passkey_style_word(strtoull(key, NULL, 10), word, sizeof word);
+    enum status status = bytes_put(&text, task->style->prefix, strlen(task->style->prefix));
+    if (status == STATUS_OK) status = bytes_put(&text, unit, (size_t)filler->end[1]);
+    if (status == STATUS_OK) status = passkey_style_put(&text, task->style->key, key, word);
+    if (status == STATUS_OK) status = bytes_put(&text, unit, (size_t)filler->end[1]);
+    if (status == STATUS_OK) status = passkey_style_put(&text, task->style->question, key, word);
+    if (status == STATUS_OK) {
+        status = passkey_tokens_of(task->tokenizer, text.data, text.count, "the prompt", tokens);
+    }
+    *tokens -= 2 * filler->tokens[1];
+    bytes_free(&text);
+    return status;
+}
+
+static enum status count_head(struct passkey_task *task) {
+    const struct passkey_filler *filler = &task->filler;
+    struct bytes text = {0};
+    enum status status = bytes_put(&text, task->style->prefix, strlen(task->style->prefix));
+    if (status == STATUS_OK) {
+        status = bytes_put(&text, filler->text.data, (size_t)filler->end[1]);
+    }
+    if (status == STATUS_OK) {
+        status =
+            passkey_tokens_of(task->tokenizer, text.data, text.count, "the prompt", &task->head);
+    }
+    bytes_free(&text);
+    task->head += (task->bos >= 0 ? 1 : 0) - filler->tokens[1] +
+                  passkey_filler_tokens(&task->before, task->add_prefix);
+    return status;
+}
+
+// What a sample's key, its sentence and the question take at most, of as many keys as are tried.
+static enum status count_tail(struct passkey_task *task) {
+    const int64_t prefix = passkey_filler_tokens(&task->before, task->add_prefix);
+    for (int64_t i = 0; i < KEYS_TRIED; i++) {
+        char key[PASSKEY_KEY_MOST];
+        int64_t tokens = 0;
+        passkey_key_draw(task, false, 0, i, key);
+        TRY(count_around(task, key, &tokens));
+        tokens += (task->bos >= 0 ? 1 : 0) + prefix - task->head;
+        if (tokens > task->tail) task->tail = tokens;
+    }
+    return STATUS_OK;
+}
+
+// As the paper's code counts: prefix, question and a block each by itself, and as many blocks as there
+// is room for, of which the key's is one.
+static enum status count_blocks(struct passkey_task *task, int64_t *fixed, int64_t *block) {
+    const struct passkey_style *style = task->style;
+    int64_t prefix = 0, question = 0;
+    TRY(passkey_tokens_of(task->tokenizer, style->prefix, strlen(style->prefix), "the prompt",
+                          &prefix));
+    TRY(passkey_tokens_of(task->tokenizer, style->question, strlen(style->question), "the prompt",
+                          &question));
+    TRY(passkey_tokens_of(task->tokenizer, style->sentence, strlen(style->sentence), "the prompt",
+                          block));
+    *fixed = prefix + question + (task->bos >= 0 ? 1 : 0) + task->add_prefix * *block;
+    return STATUS_OK;
+}
+
+static enum status too_short(const struct passkey_length *length, int64_t least) {
+    return FAIL(USAGE,
+                "--lengths: %" PRId64
+                " tokens are too few for what the task says around the filler, "
+                "one unit of filler and the key: at least %" PRId64 " are needed",
+                length->tokens, least);
+}
+
+static enum status count_units(struct passkey_task *task, struct passkey_length *length) {
+    const struct passkey_style *style = task->style;
+    int64_t fixed = task->head + task->tail + style->answer_room;
+    int64_t unit = task->filler.tokens[1];
+    if (style->replaces && !task->own_filler) {
+        TRY(count_blocks(task, &fixed, &unit));
+        if (length->tokens < fixed + 2 * unit) {
+            return too_short(length, fixed + 2 * unit);
+        }
+        length->units = (length->tokens - fixed) / unit;
+        return STATUS_OK;
+    }
+    if (length->tokens < fixed + unit) return too_short(length, fixed + unit);
+    length->units = 1 + passkey_filler_fit(&task->filler, length->tokens - fixed);
+    if (style->lines > 0 && !task->own_filler) {
+        const int64_t lines = (int64_t)((passkey_wide)length->tokens * (passkey_wide)style->lines /
+                                        (passkey_wide)style->lines_of);
+        if (lines > 0 && length->units > lines + 1) length->units = lines + 1;
+    }
+    return STATUS_OK;
+}
+
+static enum status count_places(const struct passkey_task *task, struct passkey_length *length) {
+    const struct passkey_grid *grid = &task->grid;
+    length->places = grid->count;
+    if (grid->spread != PASSKEY_POSITIONS) return STATUS_OK;
+    while (length->places > 0 &&
+           passkey_place_of_position(task, grid->position[length->places - 1]) >
+               length->units - 1) {
+        length->places--;
+    }
+    if (length->places > 0) return STATUS_OK;
+    return FAIL(USAGE,
+                "--positions: none is within the %" PRId64 " tokens of --lengths; the last place "
+                "there is before token %" PRId64,
+                length->tokens,
+                task->head + passkey_filler_tokens(&task->filler, length->units - 1));
+}
+
+// The most tokens an answer has: of all keys if they are few, else as many as it has bytes.
+static enum status count_answer(const struct passkey_task *task, int64_t *most) {
+    uint64_t least = 0, count = 0;
+    passkey_key_range(task, &least, &count);
+    *most = 1 + task->digits;
+    if (count > ANSWERS_ALL || strcmp(task->tokenizer->name, "byte") == 0) return STATUS_OK;
+    *most = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        char answer[PASSKEY_KEY_MOST + 1] = " ";
+        int64_t tokens = 0;
+        passkey_key_text(task, least + i, answer + 1);
+        TRY(passkey_tokens_of(task->tokenizer, answer, strlen(answer), "the answer", &tokens));
+        if (tokens > *most) *most = tokens;
+    }
+    return STATUS_OK;
+}
+
+static enum status open_fillers(struct passkey_task *task) {
+    const char *name = task->own_filler ? "--filler" : "the filler";
+    const int64_t most = task->grid.length[task->grid.longest].tokens;
+    TRY(passkey_filler_sentence(task->style->sentence, &task->before));
+    TRY(passkey_filler_count(&task->before, task->tokenizer, "the filler", most));
+    TRY(task->own_filler ? passkey_filler_file(task->filler_name, &task->filler)
+                         : passkey_filler_sentence(task->style->sentence, &task->filler));
+    return passkey_filler_count(&task->filler, task->tokenizer, name, most);
+}
+
+static enum status count_all(struct passkey_task *task) {
+    int64_t answer = 0;
+    TRY(open_fillers(task));
+    TRY(count_head(task));
+    TRY(count_tail(task));
+    for (int64_t i = 0; i < task->grid.lengths; i++) {
+        TRY(count_units(task, &task->grid.length[i]));
+    }
+    for (int64_t i = 0; i < task->grid.lengths; i++) {
+        TRY(count_places(task, &task->grid.length[i]));
+    }
+    if (task->new_tokens > 0) return STATUS_OK;
+    TRY(count_answer(task, &answer));
+    task->new_tokens = answer > task->style->new_tokens ? answer : task->style->new_tokens;
+    return STATUS_OK;
+}
+
+enum status passkey_task_open(const struct settings *settings, struct tokenizer *tokenizer,
+                              int32_t bos, struct passkey_task **opened) {
+    struct passkey_task *task = calloc(1, sizeof *task);
+    if (task == NULL) return FAIL(NO_MEMORY, "the passkey task");
+    task->style = passkey_style_named(settings->style);
+    task->tokenizer = tokenizer;
+    task->bos = bos;
+    task->own_filler = settings->filler != NULL;
+    task->filler_name = settings->filler;
+    task->add_prefix = settings->add_prefix;
+    task->samples = settings->samples;
+    task->new_tokens = settings->new_tokens;
+    task->seed = (uint64_t)settings->seed;
+    enum status status = STATUS_OK;
+    if (task->style == NULL) {
+        status =
+            FAIL(USAGE, "--style %s: there are paper, infinitebench and niah", settings->style);
+    } else {
+        task->digits = settings->digits > 0 ? settings->digits : task->style->digits;
+        status = passkey_grid_parse(settings, &task->grid);
+        if (status == STATUS_OK) status = count_all(task);
+    }
+    if (status != STATUS_OK) {
+        passkey_task_close(task);
+        return status;
+    }
+    *opened = task;
+    return STATUS_OK;
+}
+
+void passkey_task_close(struct passkey_task *task) {
+    if (task == NULL) return;
+    passkey_grid_free(&task->grid);
+    passkey_filler_free(&task->filler);
+    passkey_filler_free(&task->before);
+    free(task);
+}
+
+static enum status put_hash(struct bytes *out, const char *before, uint64_t hash) {
+    char text[32];
+    const int bytes = snprintf(text, sizeof text, "xxh3:%016" PRIx64, hash);
+    return json_put_string(out, before, text, (size_t)bytes);
+}
+
+static enum status put_places(const struct passkey_grid *grid, struct bytes *out) {
+    if (grid->spread == PASSKEY_CENTRES) return json_put_int(out, ",\"depths\":", grid->count);
+    if (grid->spread == PASSKEY_EVEN) {
+        TRY(json_put_int(out, ",\"depths\":\"even:", grid->count));
+        return json_put(out, "\"");
+    }
+    const bool positions = grid->spread == PASSKEY_POSITIONS;
+    TRY(json_put(out, positions ? ",\"positions\":[" : ",\"depths\":["));
+    for (int64_t i = 0; i < grid->count; i++) {
+        const char *before = i == 0 ? "" : ",";
+        TRY(positions ? json_put_int(out, before, grid->position[i])
+                      : json_put_double(out, before, grid->depth[i]));
+    }
+    return json_put(out, "]");
+}
+
+enum status passkey_task_json(const struct passkey_task *task, struct bytes *out) {
+    TRY(json_put_string(out, "\"style\":", task->style->name, strlen(task->style->name)));
+    TRY(json_put_int(out, ",\"digits\":", task->digits));
+    TRY(json_put_count(out, ",\"seed\":", task->seed));
+    TRY(put_places(&task->grid, out));
+    TRY(json_put(out, ",\"bos\":"));
+    TRY(task->bos >= 0 ? json_put_int(out, "", task->bos) : json_put(out, "null"));
+    TRY(json_put_int(out, ",\"add_prefix\":", task->add_prefix));
+    TRY(task->own_filler ? put_hash(out, ",\"filler\":", task->filler.hash)
+                         : json_put(out, ",\"filler\":null"));
+    TRY(json_put_int(out, ",\"new_tokens\":", task->new_tokens));
+    return put_hash(out, ",\"tokenizer\":", task->tokenizer->hash);
+}
