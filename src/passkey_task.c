@@ -1,4 +1,5 @@
 // Which samples there are: places, keys, names. Each is computed from its index.
+#include "ops/base/hash.h"
 #include "src/passkey_task_inner.h"
 
 #include <inttypes.h>
@@ -28,6 +29,7 @@ static int64_t place_of(const struct passkey_task *task, const struct passkey_le
         *depth = (double)place / (double)last;
         return place;
     case PASSKEY_GIVEN:
+    case PASSKEY_DESCRIBED: // has no places
     default: *depth = grid->depth[k]; break;
     }
     return (int64_t)(*depth * (double)last);
@@ -82,10 +84,11 @@ void passkey_task_sample(const struct passkey_task *task, int64_t index,
         (struct passkey_sample){.length = length->tokens, .number = number, .units = length->units};
     sample->position = place_of(task, length, k, &sample->depth);
     if (spread == PASSKEY_EVEN || spread == PASSKEY_POSITIONS) {
-        passkey_key_draw(task, true, sample->position, replicate_of(task, length, k, sample),
-                         sample->key);
+        passkey_key_draw(task, task->seed, PASSKEY_OF_PLACE, (uint64_t)sample->position,
+                         (uint64_t)replicate_of(task, length, k, sample), sample->key);
     } else {
-        passkey_key_draw(task, false, sample->length, number, sample->key);
+        passkey_key_draw(task, task->seed, PASSKEY_OF_NUMBER, (uint64_t)sample->length,
+                         (uint64_t)number, sample->key);
     }
     name_sample(&task->grid, k, sample);
 }
@@ -101,16 +104,62 @@ enum status passkey_task_find(const struct passkey_task *task, const char *id,
         passkey_task_sample(task, i * task->samples + number, sample);
         if (strcmp(sample->id, id) == 0) return STATUS_OK;
     }
-    passkey_task_sample(task, 0, sample);
+    *sample = (struct passkey_sample){0};
+    if (task->grid.lengths > 0) passkey_task_sample(task, 0, sample);
     return FAIL(USAGE,
-                "there is no sample %s in this task of %" PRId64 "; the first is %s; do --lengths, "
-                "--depths and --samples say what they said then?",
+                "there is no sample %s among the %" PRId64
+                " of this task, of which the first is %s: "
+                "are --lengths, --depths and --samples those of the run?",
                 id, passkey_task_count(task), sample->id);
+}
+
+static const char *wrong_of(const struct passkey_task *task, const char *id, int64_t length,
+                            double depth, const char *key) {
+    const struct passkey_grid *grid = &task->grid;
+    if (*id == '\0' || strlen(id) >= PASSKEY_ID_MOST) return "the id is empty or too long";
+    if (length < 1 || length > PASSKEY_LENGTH_MOST)
+        return "the length is not from 1 to 2^40 tokens";
+    if (task->own_filler && grid->lengths > 0 && length > grid->length[grid->longest].tokens) {
+        return "the length is more than those of --lengths";
+    }
+    if (passkey_units_of(task, length) == 0) {
+        return "the length is too short for the prompt's fixed parts, one unit of filler and the "
+               "key";
+    }
+    if (!(depth >= 0.0 && depth <= 1.0)) return "the depth is not from 0 to 1";
+    if (key == NULL) return NULL;
+    if ((int64_t)strlen(key) != task->digits || strspn(key, "0123456789") != strlen(key)) {
+        return "the key does not have the task's number of digits, or has others than digits";
+    }
+    if (*key == '0' && !task->style->padded)
+        return "the key begins with 0, which the style has not";
+    return NULL;
+}
+
+enum status passkey_task_describe(const struct passkey_task *task, const char *id, int64_t length,
+                                  double depth, const char *key, uint64_t seed,
+                                  struct passkey_sample *sample, const char **wrong) {
+    *wrong = wrong_of(task, id, length, depth, key);
+    if (*wrong != NULL) return STATUS_BAD_INPUT;
+    *sample = (struct passkey_sample){
+        .length = length, .depth = depth, .units = passkey_units_of(task, length)};
+    sample->position = (int64_t)(depth * (double)(sample->units - 1));
+    snprintf(sample->id, sizeof sample->id, "%s", id);
+    if (key == NULL) {
+        passkey_key_draw(task, seed, PASSKEY_OF_ID, hash_bytes(id, strlen(id)), 0, sample->key);
+    } else {
+        snprintf(sample->key, sizeof sample->key, "%s", key);
+    }
+    return STATUS_OK;
 }
 
 bool passkey_task_correct(const struct passkey_task *task, const struct passkey_sample *sample,
                           const char *text, size_t bytes) {
     return passkey_style_correct(task->style, sample->key, text, bytes);
+}
+
+bool passkey_task_stops(const struct passkey_task *task) {
+    return !task->style->first_number;
 }
 
 int64_t passkey_task_new_tokens(const struct passkey_task *task) {

@@ -36,6 +36,8 @@ struct passkey_task;
 
 // Checks what --lengths, --depths, --positions, --style and the rest say, and reads --filler. Borrows the
 // tokenizer, whose documents it begins and ends. bos: the token that comes first with --bos, or -1.
+// With --input samples are described one by one: the task has none of its own, and --lengths, --depths,
+// --positions and --samples are not read.
 // Errors: USAGE (a length that is too short for the task's fixed parts, by name), IO, NO_MEMORY.
 enum status passkey_task_open(const struct settings *settings, struct tokenizer *tokenizer,
                               int32_t bos, struct passkey_task **opened);
@@ -45,13 +47,20 @@ void passkey_task_sample(const struct passkey_task *task, int64_t index,
 // The sample of this id. Errors: USAGE (there is none such).
 enum status passkey_task_find(const struct passkey_task *task, const char *id,
                               struct passkey_sample *sample);
+// A sample that the grid need not hold: length and depth as given; key NULL: drawn from seed and id.
+// Errors: BAD_INPUT (not logged; *wrong says why: too short a length, a depth outside [0, 1], a key
+// that is not such digits as the style wants, ...).
+enum status passkey_task_describe(const struct passkey_task *task, const char *id, int64_t length,
+                                  double depth, const char *key, uint64_t seed,
+                                  struct passkey_sample *sample, const char **wrong);
 
 // prompt: all zero or used before; freed with passkey_prompt_free. Errors: NO_MEMORY, UNEXPECTED.
 enum status passkey_task_prompt(struct passkey_task *task, const struct passkey_sample *sample,
                                 struct passkey_prompt *prompt);
-// The same without a key, as long as the longest prompt of the task, and without question or answer:
-// what prompts have in common.
-enum status passkey_task_trunk(struct passkey_task *task, struct passkey_prompt *trunk);
+// The first so many tokens of a prompt without end and without a key: what prompts have in common, but
+// for what the tokenizer takes together with a key's first letter.
+enum status passkey_task_trunk(struct passkey_task *task, int64_t tokens,
+                               struct passkey_prompt *trunk);
 void passkey_prompt_free(struct passkey_prompt *prompt);
 
 // The text, for people: prompt and answer. Appended. Errors: NO_MEMORY.
@@ -60,6 +69,8 @@ enum status passkey_task_text(struct passkey_task *task, const struct passkey_sa
 // Is the answer in what was decoded? As the style counts.
 bool passkey_task_correct(const struct passkey_task *task, const struct passkey_sample *sample,
                           const char *text, size_t bytes);
+// May decoding end as soon as passkey_task_correct says yes? Not where more digits could make it wrong.
+bool passkey_task_stops(const struct passkey_task *task);
 int64_t passkey_task_new_tokens(
     const struct passkey_task *task); // to decode, --new-tokens or enough
 

@@ -5,13 +5,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define LENGTH_MOST  (INT64_C(1) << 40)
 #define LENGTHS_MOST 1024
 
 static const struct option size_option = {
-    .name = "lengths", .kind = OPTION_SIZE, .least = 1, .most = LENGTH_MOST};
+    .name = "lengths", .kind = OPTION_SIZE, .least = 1, .most = PASSKEY_LENGTH_MOST};
 static const struct option place_option = {
-    .name = "positions", .kind = OPTION_SIZE, .least = 0, .most = LENGTH_MOST};
+    .name = "positions", .kind = OPTION_SIZE, .least = 0, .most = PASSKEY_LENGTH_MOST};
 static const struct option depth_option = {.name = "depths", .kind = OPTION_FRACTION};
 
 static int64_t entries(const char *list) {
@@ -144,6 +143,10 @@ static enum status parse_depths(const char *text, struct passkey_grid *grid) {
 }
 
 enum status passkey_grid_parse(const struct settings *settings, struct passkey_grid *grid) {
+    if (settings->input != NULL) {
+        grid->spread = PASSKEY_DESCRIBED;
+        return STATUS_OK;
+    }
     TRY(parse_lengths(settings->lengths, grid));
     if (settings->positions != NULL) return parse_positions(settings->positions, grid);
     return parse_depths(settings->depths, grid);

@@ -40,6 +40,7 @@ enum passkey_spread {
     PASSKEY_EVEN,      // i / count of the longest length, shared by lengths
     PASSKEY_GIVEN,     // depth[i]
     PASSKEY_POSITIONS, // position[i], shared by lengths
+    PASSKEY_DESCRIBED, // none: samples come from elsewhere
 };
 
 struct passkey_grid {
@@ -65,9 +66,13 @@ struct passkey_task {
     struct passkey_grid grid;
     struct passkey_filler filler, before; // before: what --add-prefix repeats
     int64_t head;                         // tokens before the first unit
-    int64_t tail; // about, of the key's sentence and all after the last unit
+    int64_t tail;  // about, of the key's sentence and all after the last unit
+    int64_t fixed; // of all but units, as the style counts
+    int64_t unit;  // tokens of the least filler there may be
 };
 
+// Places of filler in a prompt of so many tokens, the key's included; 0: less than two.
+int64_t passkey_units_of(const struct passkey_task *task, int64_t tokens);
 // Units before the key that stands as near before this token as there is a place.
 int64_t passkey_place_of_position(const struct passkey_task *task, int64_t position);
 
@@ -76,10 +81,12 @@ struct passkey_layout {
     int64_t before, after; // units of filler around the key's sentence
 };
 
+#define PASSKEY_LENGTH_MOST (INT64_C(1) << 40)
+
 uint64_t passkey_mix(uint64_t bits);
-// The number of the key's digits, and those as text.
-void passkey_key_draw(const struct passkey_task *task, bool shared, int64_t a, int64_t b,
-                      char *key);
+enum passkey_draw { PASSKEY_OF_NUMBER, PASSKEY_OF_PLACE, PASSKEY_OF_ID };
+void passkey_key_draw(const struct passkey_task *task, uint64_t seed, enum passkey_draw draw,
+                      uint64_t a, uint64_t b, char *key);
 void passkey_key_text(const struct passkey_task *task, uint64_t value, char *key);
 // The least key, and how many there are.
 void passkey_key_range(const struct passkey_task *task, uint64_t *least, uint64_t *count);

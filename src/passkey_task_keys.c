@@ -3,15 +3,16 @@
 //
 //   mix(x): x ^= x >> 30; x *= 0xBF58476D1CE4E5B9; x ^= x >> 27; x *= 0x94D049BB133111EB; x ^= x >> 31
 //   step = 0x9E3779B97F4A7C15
-//   s = mix(mix(mix(mix(seed + step) ^ shared) + a) + b)          all modulo 2^64
+//   s = mix(mix(mix(mix(seed + step) ^ kind) + a) + b)            all modulo 2^64
 //   x = mix(s + (t + 1) * step) for the first t = 0, 1, ... with x >= 2^64 mod count
 //   key = least + x mod count, in decimal, with zeros in front
 //
 // (splitmix64, with Lemire's and others' way to leave out what would favour small keys.)
-// shared 0: a is the length in tokens, b the sample's number among those of that length. shared 1, for
+// kind 0: a is the length in tokens, b the sample's number among those of that length. kind 1, for
 // --depths even and --positions: a is the units of filler before the key, b how many samples of this
-// length stood there before, so that lengths share keys where they share places. least and count are 0
-// and 10^digits; where no key begins with 0, 10^(digits - 1) and nine times that.
+// length stood there before, so that lengths share keys where they share places. kind 2, for samples that
+// are described: a is the xxh3-64 of the id, b 0. least and count are 0 and 10^digits; where no key begins
+// with 0, 10^(digits - 1) and nine times that.
 #include "src/passkey_task_inner.h"
 
 #include <inttypes.h>
@@ -38,12 +39,12 @@ void passkey_key_text(const struct passkey_task *task, uint64_t value, char *key
     snprintf(key, PASSKEY_KEY_MOST, "%0*" PRIu64, (int)task->digits, value);
 }
 
-void passkey_key_draw(const struct passkey_task *task, bool shared, int64_t a, int64_t b,
-                      char *key) {
+void passkey_key_draw(const struct passkey_task *task, uint64_t seed, enum passkey_draw draw,
+                      uint64_t a, uint64_t b, char *key) {
     uint64_t least = 0, count = 0, bits = 0;
-    uint64_t stream = passkey_mix(passkey_mix(task->seed + STEP) ^ (shared ? 1 : 0));
+    uint64_t stream = passkey_mix(passkey_mix(seed + STEP) ^ (uint64_t)draw);
     passkey_key_range(task, &least, &count);
-    stream = passkey_mix(passkey_mix(stream + (uint64_t)a) + (uint64_t)b);
+    stream = passkey_mix(passkey_mix(stream + a) + b);
     do {
         stream += STEP;
         bits = passkey_mix(stream);

@@ -51,7 +51,7 @@ static enum status count_tail(struct passkey_task *task) {
     for (int64_t i = 0; i < KEYS_TRIED; i++) {
         char key[PASSKEY_KEY_MOST];
         int64_t tokens = 0;
-        passkey_key_draw(task, false, 0, i, key);
+        passkey_key_draw(task, 0, PASSKEY_OF_NUMBER, 0, (uint64_t)i, key);
         TRY(count_around(task, key, &tokens));
         tokens += (task->bos >= 0 ? 1 : 0) + prefix - task->head;
         if (tokens > task->tail) task->tail = tokens;
@@ -61,47 +61,46 @@ static enum status count_tail(struct passkey_task *task) {
 
 // As the paper's code counts: prefix, question and a block each by itself, and as many blocks as there
 // is room for, of which the key's is one.
-static enum status count_blocks(struct passkey_task *task, int64_t *fixed, int64_t *block) {
+static enum status count_blocks(struct passkey_task *task) {
     const struct passkey_style *style = task->style;
-    int64_t prefix = 0, question = 0;
-    TRY(passkey_tokens_of(task->tokenizer, style->prefix, strlen(style->prefix), "the prompt",
-                          &prefix));
-    TRY(passkey_tokens_of(task->tokenizer, style->question, strlen(style->question), "the prompt",
-                          &question));
-    TRY(passkey_tokens_of(task->tokenizer, style->sentence, strlen(style->sentence), "the prompt",
-                          block));
-    *fixed = prefix + question + (task->bos >= 0 ? 1 : 0) + task->add_prefix * *block;
+    struct tokenizer *tokenizer = task->tokenizer;
+    const char *const part[3] = {style->prefix, style->question, style->sentence};
+    int64_t tokens[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        TRY(passkey_tokens_of(tokenizer, part[i], strlen(part[i]), "the prompt", &tokens[i]));
+    }
+    task->unit = tokens[2];
+    task->fixed = (task->bos >= 0 ? 1 : 0) + task->add_prefix * tokens[2] + tokens[0] + tokens[1];
     return STATUS_OK;
 }
 
-static enum status too_short(const struct passkey_length *length, int64_t least) {
+static enum status count_fixed(struct passkey_task *task) {
+    task->fixed = task->head + task->tail + task->style->answer_room;
+    task->unit = task->filler.tokens[1];
+    return task->style->replaces && !task->own_filler ? count_blocks(task) : STATUS_OK;
+}
+
+int64_t passkey_units_of(const struct passkey_task *task, int64_t tokens) {
+    const struct passkey_style *style = task->style;
+    const int64_t room = tokens - task->fixed;
+    if (style->replaces && !task->own_filler) return room < 2 * task->unit ? 0 : room / task->unit;
+    if (room < task->unit) return 0;
+    const int64_t units = 1 + passkey_filler_fit(&task->filler, room);
+    if (style->lines == 0 || task->own_filler) return units;
+    const int64_t lines = (int64_t)((passkey_wide)tokens * (passkey_wide)style->lines /
+                                    (passkey_wide)style->lines_of);
+    return lines > 0 && units > lines + 1 ? lines + 1 : units;
+}
+
+static enum status count_units(const struct passkey_task *task, struct passkey_length *length) {
+    const bool counts_key = task->style->replaces && !task->own_filler;
+    length->units = passkey_units_of(task, length->tokens);
+    if (length->units > 0) return STATUS_OK;
     return FAIL(USAGE,
                 "--lengths: %" PRId64
                 " tokens are too few for what the task says around the filler, "
                 "one unit of filler and the key: at least %" PRId64 " are needed",
-                length->tokens, least);
-}
-
-static enum status count_units(struct passkey_task *task, struct passkey_length *length) {
-    const struct passkey_style *style = task->style;
-    int64_t fixed = task->head + task->tail + style->answer_room;
-    int64_t unit = task->filler.tokens[1];
-    if (style->replaces && !task->own_filler) {
-        TRY(count_blocks(task, &fixed, &unit));
-        if (length->tokens < fixed + 2 * unit) {
-            return too_short(length, fixed + 2 * unit);
-        }
-        length->units = (length->tokens - fixed) / unit;
-        return STATUS_OK;
-    }
-    if (length->tokens < fixed + unit) return too_short(length, fixed + unit);
-    length->units = 1 + passkey_filler_fit(&task->filler, length->tokens - fixed);
-    if (style->lines > 0 && !task->own_filler) {
-        const int64_t lines = (int64_t)((passkey_wide)length->tokens * (passkey_wide)style->lines /
-                                        (passkey_wide)style->lines_of);
-        if (lines > 0 && length->units > lines + 1) length->units = lines + 1;
-    }
-    return STATUS_OK;
+                length->tokens, task->fixed + (counts_key ? 2 : 1) * task->unit);
 }
 
 static enum status count_places(const struct passkey_task *task, struct passkey_length *length) {
@@ -140,7 +139,8 @@ static enum status count_answer(const struct passkey_task *task, int64_t *most) 
 
 static enum status open_fillers(struct passkey_task *task) {
     const char *name = task->own_filler ? "--filler" : "the filler";
-    const int64_t most = task->grid.length[task->grid.longest].tokens;
+    const struct passkey_grid *grid = &task->grid;
+    const int64_t most = grid->lengths > 0 ? grid->length[grid->longest].tokens : INT64_MAX;
     TRY(passkey_filler_sentence(task->style->sentence, &task->before));
     TRY(passkey_filler_count(&task->before, task->tokenizer, "the filler", most));
     TRY(task->own_filler ? passkey_filler_file(task->filler_name, &task->filler)
@@ -153,6 +153,7 @@ static enum status count_all(struct passkey_task *task) {
     TRY(open_fillers(task));
     TRY(count_head(task));
     TRY(count_tail(task));
+    TRY(count_fixed(task));
     for (int64_t i = 0; i < task->grid.lengths; i++) {
         TRY(count_units(task, &task->grid.length[i]));
     }
@@ -210,6 +211,7 @@ static enum status put_hash(struct bytes *out, const char *before, uint64_t hash
 }
 
 static enum status put_places(const struct passkey_grid *grid, struct bytes *out) {
+    if (grid->spread == PASSKEY_DESCRIBED) return STATUS_OK;
     if (grid->spread == PASSKEY_CENTRES) return json_put_int(out, ",\"depths\":", grid->count);
     if (grid->spread == PASSKEY_EVEN) {
         TRY(json_put_int(out, ",\"depths\":\"even:", grid->count));

@@ -156,12 +156,16 @@ enum status passkey_task_prompt(struct passkey_task *task, const struct passkey_
     return put_answer(task, sample, prompt);
 }
 
-enum status passkey_task_trunk(struct passkey_task *task, struct passkey_prompt *trunk) {
+// A unit more than is asked for, so that no token is other than it is where the text goes on.
+enum status passkey_task_trunk(struct passkey_task *task, int64_t tokens,
+                               struct passkey_prompt *trunk) {
     struct flow flow = {.tokenizer = task->tokenizer, .prompt = trunk};
-    const struct passkey_length *longest = &task->grid.length[task->grid.longest];
-    TRY(put_head(task, &flow));
-    TRY(put_units(&flow, &task->filler, 0, longest->units, true));
-    if (trunk->tokens > longest->tokens) trunk->tokens = longest->tokens;
+    int64_t units = 2 + passkey_filler_fit(&task->filler, tokens - task->head);
+    do {
+        TRY(put_head(task, &flow));
+        TRY(put_units(&flow, &task->filler, 0, ++units, true));
+    } while (trunk->tokens < tokens);
+    trunk->tokens = tokens;
     return STATUS_OK;
 }
 
