@@ -5,59 +5,66 @@
 //   that ends in "The pass key is"), src/compute_scores.py. Its counts of noise lines, 1305 at 32K and
 //   in proportion from 8K to 256K, are for a tokenizer of 25 tokens a line; where they do not fit, as
 //   many as do. Not verified: that the published data set's files have no other line ends.
-// niah: NVIDIA/RULER's niah_single_1, scripts/data/synthetic/niah.py and constants.py, with the answer's
-//   prefix, in the singular that niah.py makes of the template for one needle. It draws the needle's name
-//   from the word lists of a Python package; ours come from a list below, as adjective-noun too.
+// niah: RULER's niah_single_1: scripts/data/synthetic/niah.py and constants.py, with the answer's prefix,
+//   in the singular that niah.py makes of the template for one needle. 128 tokens of the length are the
+//   answer's. It draws the place among all lines, never the last, and the needle's name from the word
+//   lists of a Python package; here places are those of the grid, and names of the same form (bold-needle)
+//   come from the lists below. Read in copies of NVIDIA/RULER that agree with one another.
 #include "src/passkey_style.h"
-
-#include "src/passkey_task_inner.h"
 
 #include <stdio.h>
 
 #define NOISE \
     "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.\n"
+#define HIDDEN "There is an important info hidden inside a lot of irrelevant text. "
 
-static const struct passkey_style styles[] = {
-    {
-     .name = "paper",
-     .prefix = "There is an important info hidden inside a lot of irrelevant text. Find it and "
-                  "memorize it.\n\n", .sentence = NOISE,
-     .key = "The passkey is {k}. Remember it. {k} is the passkey.\n",
-     .question = "\nWhat is the pass key? The passkey is",
-     .digits = 5,
-     .padded = true,
-     .replaces = true,
-     .new_tokens = 5,
-     },
-    {
-     .name = "infinitebench",
-     .prefix = "There is an important info hidden inside a lot of irrelevant text. Find it and "
-                  "memorize them. I will quiz you about the important information there.\n\n",                               .sentence = NOISE,
-     .key = "The pass key is {k}. Remember it. {k} is the pass key.\n",
-     .question = "\nWhat is the pass key?\nThe pass key is",
-     .digits = 5,
-     .padded = true,
-     .new_tokens = 6,
-     .first_number = true,
-     .lines = 1305,
-     .lines_of = 32768,
-     },
-    {
-     .name = "niah",
-     .prefix =
-            "A special magic number is hidden within the following text. Make sure to memorize "
-            "it. I will quiz you about the number afterwards.\n",                  .sentence = NOISE,
-     .key = "One of the special magic numbers for {w} is: {k}.\n",
-     .question = "What is the special magic number for {w} mentioned in the provided text? The "
-                    "special magic number for {w} mentioned in the provided text is",                                                                            .digits = 7,
-     .answer_room = 128,
-     .new_tokens = 128,
-     },
+static const struct passkey_style paper = {
+    .name = "paper",
+    .prefix = HIDDEN "Find it and memorize it.\n\n",
+    .sentence = NOISE,
+    .key = "The passkey is {k}. Remember it. {k} is the passkey.\n",
+    .question = "\nWhat is the pass key? The passkey is",
+    .digits = 5,
+    .padded = true,
+    .replaces = true,
+    .new_tokens = 5,
 };
+
+static const struct passkey_style infinitebench = {
+    .name = "infinitebench",
+    .prefix = HIDDEN "Find it and memorize them. I will quiz you about the important information "
+                     "there.\n\n",
+    .sentence = NOISE,
+    .key = "The pass key is {k}. Remember it. {k} is the pass key.\n",
+    .question = "\nWhat is the pass key?\nThe pass key is",
+    .digits = 5,
+    .padded = true,
+    .new_tokens = 6,
+    .first_number = true,
+    .lines = 1305,
+    .lines_of = 32768,
+};
+
+static const struct passkey_style niah = {
+    .name = "niah",
+    .prefix =
+        "A special magic number is hidden within the following text. Make sure to memorize it. "
+        "I will quiz you about the number afterwards.\n",
+    .sentence = NOISE,
+    .key = "One of the special magic numbers for {w} is: {k}.\n",
+    .question =
+        "What is the special magic number for {w} mentioned in the provided text? The special "
+        "magic number for {w} mentioned in the provided text is",
+    .digits = 7,
+    .answer_room = 128,
+    .new_tokens = 128,
+};
+
+static const struct passkey_style *const styles[] = {&paper, &infinitebench, &niah};
 
 const struct passkey_style *passkey_style_named(const char *name) {
     for (size_t i = 0; i < sizeof styles / sizeof styles[0]; i++) {
-        if (strcmp(styles[i].name, name) == 0) return &styles[i];
+        if (strcmp(styles[i]->name, name) == 0) return styles[i];
     }
     return NULL;
 }
@@ -95,7 +102,7 @@ bool passkey_style_correct(const struct passkey_style *style, const char *key, c
     return end - first == digits && memcmp(text + first, key, digits) == 0;
 }
 
-void passkey_style_word(uint64_t key, char *word, size_t bytes) {
+void passkey_style_word(uint64_t bits, char *word, size_t bytes) {
     static const char *const adjectives[32] = {
         "amber", "brave", "calm",   "dusty", "early", "faint", "gentle", "hollow",
         "icy",   "jolly", "keen",   "late",  "mild",  "noble", "odd",    "plain",
@@ -106,6 +113,5 @@ void passkey_style_word(uint64_t key, char *word, size_t bytes) {
         "island", "jacket", "kettle", "ladder", "meadow", "needle",  "orchard", "pebble",
         "quarry", "ribbon", "saddle", "temple", "umpire", "valley",  "window",  "yard",
         "bridge", "castle", "dinner", "forest", "harbor", "lantern", "market",  "pencil"};
-    const uint64_t bits = passkey_mix(key);
     snprintf(word, bytes, "%s-%s", adjectives[bits % 32], nouns[bits / 32 % 32]);
 }

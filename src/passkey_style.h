@@ -28,5 +28,5 @@ enum status passkey_style_put(struct bytes *out, const char *text, const char *k
                               const char *word);
 bool passkey_style_correct(const struct passkey_style *style, const char *key, const char *text,
                            size_t bytes);
-// What the key is called where a style names it: a word of its own, a function of the key.
-void passkey_style_word(uint64_t key, char *word, size_t bytes);
+// What the key is called where a style names it; bits: of which it is a function.
+void passkey_style_word(uint64_t bits, char *word, size_t bytes);

@@ -121,10 +121,9 @@ static enum status parse_shares(const char *list, struct passkey_grid *grid) {
 
 static enum status parse_depths(const char *text, struct passkey_grid *grid) {
     const bool even = strncmp(text, "even", 4) == 0;
-    const char *number = !even                       ? text
-                         : text[4] == ':'            ? text + 5
-                         : strcmp(text, "even") == 0 ? "10"
-                                                     : "";
+    const char *number = strcmp(text, "even") == 0        ? "10"
+                         : strncmp(text, "even:", 5) == 0 ? text + 5
+                                                          : text;
     const struct option count = {
         .name = "depths", .kind = OPTION_INTEGER, .least = 1, .most = PASSKEY_DEPTHS_MOST};
     struct option_value value = {0};

@@ -60,6 +60,7 @@ struct passkey_task {
     struct tokenizer *tokenizer; // borrowed
     int32_t bos;
     bool own_filler; // --filler
+    bool apart;      // it has been said that answers are tokenised by themselves
     int64_t digits, add_prefix, samples, new_tokens;
     uint64_t seed;
     const char *filler_name; // borrowed, of the settings
@@ -73,13 +74,19 @@ struct passkey_task {
 
 // Places of filler in a prompt of so many tokens, the key's included; 0: less than two.
 int64_t passkey_units_of(const struct passkey_task *task, int64_t tokens);
-// Units before the key that stands as near before this token as there is a place.
+// Units before a key that is to stand at this token, or before it; none where it is in the prefix.
 int64_t passkey_place_of_position(const struct passkey_task *task, int64_t position);
 
 // What stands where in a prompt.
 struct passkey_layout {
     int64_t before, after; // units of filler around the key's sentence
 };
+
+// The prompt's tokens, without the answer's.
+enum status passkey_prompt_put(const struct passkey_task *task, const char *key,
+                               const struct passkey_layout *layout, struct passkey_prompt *prompt);
+// Those before the first unit of filler.
+enum status passkey_head_tokens(const struct passkey_task *task, int64_t *tokens);
 
 #define PASSKEY_LENGTH_MOST (INT64_C(1) << 40)
 

@@ -12,7 +12,7 @@
 // --depths even and --positions: a is the units of filler before the key, b how many samples of this
 // length stood there before, so that lengths share keys where they share places. kind 2, for samples that
 // are described: a is the xxh3-64 of the id, b 0. least and count are 0 and 10^digits; where no key begins
-// with 0, 10^(digits - 1) and nine times that.
+// with 0, 10^(digits - 1) and nine times that. A key's name, where a style has names, is that of mix(key).
 #include "src/passkey_task_inner.h"
 
 #include <inttypes.h>

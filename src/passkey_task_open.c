@@ -5,58 +5,28 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define KEYS_TRIED  64     // to find how long the key's sentence and the question get
-#define ANSWERS_ALL 100000 // keys that are all tried to find the longest answer
+#define KEYS_TRIED  256
+#define ANSWERS_ALL 100000 // keys: so many are all tried
 
-// Tokens of what surrounds the filler, as they are in a prompt.
-static enum status count_around(struct passkey_task *task, const char *key, int64_t *tokens) {
-    const struct passkey_filler *filler = &task->filler;
-    const char *unit = filler->text.data;
-    struct bytes text = {0};
-    char word[PASSKEY_WORD_MOST];
-    passkey_style_word(strtoull(key, NULL, 10), word, sizeof word);
-    enum status status = bytes_put(&text, task->style->prefix, strlen(task->style->prefix));
-    if (status == STATUS_OK) status = bytes_put(&text, unit, (size_t)filler->end[1]);
-    if (status == STATUS_OK) status = passkey_style_put(&text, task->style->key, key, word);
-    if (status == STATUS_OK) status = bytes_put(&text, unit, (size_t)filler->end[1]);
-    if (status == STATUS_OK) status = passkey_style_put(&text, task->style->question, key, word);
-    if (status == STATUS_OK) {
-        status = passkey_tokens_of(task->tokenizer, text.data, text.count, "the prompt", tokens);
-    }
-    *tokens -= 2 * filler->tokens[1];
-    bytes_free(&text);
-    return status;
-}
-
-static enum status count_head(struct passkey_task *task) {
-    const struct passkey_filler *filler = &task->filler;
-    struct bytes text = {0};
-    enum status status = bytes_put(&text, task->style->prefix, strlen(task->style->prefix));
-    if (status == STATUS_OK) {
-        status = bytes_put(&text, filler->text.data, (size_t)filler->end[1]);
-    }
-    if (status == STATUS_OK) {
-        status =
-            passkey_tokens_of(task->tokenizer, text.data, text.count, "the prompt", &task->head);
-    }
-    bytes_free(&text);
-    task->head += (task->bos >= 0 ? 1 : 0) - filler->tokens[1] +
-                  passkey_filler_tokens(&task->before, task->add_prefix);
-    return status;
-}
-
-// What a sample's key, its sentence and the question take at most, of as many keys as are tried.
-static enum status count_tail(struct passkey_task *task) {
-    const int64_t prefix = passkey_filler_tokens(&task->before, task->add_prefix);
-    for (int64_t i = 0; i < KEYS_TRIED; i++) {
+// The prefix's tokens before a unit, and the most that the key's sentence and the question have, of as
+// many keys as are tried: as they are in a prompt, with a unit before and behind the key.
+static enum status count_around(struct passkey_task *task) {
+    const struct passkey_layout layout = {.before = 1, .after = 1};
+    const int64_t filler = passkey_filler_tokens(&task->filler, 2);
+    struct passkey_prompt prompt = {0};
+    struct passkey_task bare = *task; // --add-prefix may be long, and is always the same
+    bare.add_prefix = 0;
+    enum status status = passkey_head_tokens(&bare, &task->head);
+    for (int64_t i = 0; i < KEYS_TRIED && status == STATUS_OK; i++) {
         char key[PASSKEY_KEY_MOST];
-        int64_t tokens = 0;
         passkey_key_draw(task, 0, PASSKEY_OF_NUMBER, 0, (uint64_t)i, key);
-        TRY(count_around(task, key, &tokens));
-        tokens += (task->bos >= 0 ? 1 : 0) + prefix - task->head;
-        if (tokens > task->tail) task->tail = tokens;
+        status = passkey_prompt_put(&bare, key, &layout, &prompt);
+        const int64_t tail = prompt.tokens - task->head - filler;
+        if (tail > task->tail) task->tail = tail;
     }
-    return STATUS_OK;
+    task->head += passkey_filler_tokens(&task->before, task->add_prefix);
+    passkey_prompt_free(&prompt);
+    return status;
 }
 
 // As the paper's code counts: prefix, question and a block each by itself, and as many blocks as there
@@ -151,8 +121,7 @@ static enum status open_fillers(struct passkey_task *task) {
 static enum status count_all(struct passkey_task *task) {
     int64_t answer = 0;
     TRY(open_fillers(task));
-    TRY(count_head(task));
-    TRY(count_tail(task));
+    TRY(count_around(task));
     TRY(count_fixed(task));
     for (int64_t i = 0; i < task->grid.lengths; i++) {
         TRY(count_units(task, &task->grid.length[i]));

@@ -60,7 +60,7 @@ static enum status put_units(struct flow *flow, const struct passkey_filler *fil
 static enum status put_filled(struct flow *flow, const char *text, const char *key, bool ends) {
     struct bytes filled = {0};
     char word[PASSKEY_WORD_MOST];
-    passkey_style_word(strtoull(key, NULL, 10), word, sizeof word);
+    passkey_style_word(passkey_mix(strtoull(key, NULL, 10)), word, sizeof word);
     enum status status = passkey_style_put(&filled, text, key, word);
     if (status == STATUS_OK) status = put(flow, filled.data, filled.count, ends);
     bytes_free(&filled);
@@ -89,16 +89,31 @@ static enum status put_prompt(const struct passkey_task *task, const char *key,
     return put_filled(flow, task->style->question, key, true);
 }
 
+enum status passkey_prompt_put(const struct passkey_task *task, const char *key,
+                               const struct passkey_layout *layout, struct passkey_prompt *prompt) {
+    struct flow flow = {.tokenizer = task->tokenizer, .prompt = prompt};
+    return put_prompt(task, key, layout, &flow);
+}
+
+enum status passkey_head_tokens(const struct passkey_task *task, int64_t *tokens) {
+    struct passkey_prompt prompt = {0};
+    struct flow flow = {.tokenizer = task->tokenizer, .prompt = &prompt};
+    enum status status = put_head(task, &flow);
+    if (status == STATUS_OK) status = put_units(&flow, &task->filler, 0, 1, true);
+    *tokens = prompt.tokens - task->filler.tokens[1];
+    passkey_prompt_free(&prompt);
+    return status;
+}
+
 // The units that fit: fewer than the sample's places only where its key has more tokens than was
 // reckoned with. Those at the end go first, so that what stands before the key stays.
 static enum status put_fitting(const struct passkey_task *task, const struct passkey_sample *sample,
                                struct passkey_prompt *prompt, struct passkey_layout *layout) {
     const int64_t most = sample->length - task->style->answer_room;
-    struct flow flow = {.tokenizer = task->tokenizer, .prompt = prompt};
     *layout = (struct passkey_layout){.before = sample->position,
                                       .after = sample->units - 1 - sample->position};
     for (;;) {
-        TRY(put_prompt(task, sample->key, layout, &flow));
+        TRY(passkey_prompt_put(task, sample->key, layout, prompt));
         if (prompt->tokens <= most) return STATUS_OK;
         int64_t *from = layout->after > 0 ? &layout->after : &layout->before;
         if (*from == 0) {
@@ -109,43 +124,46 @@ static enum status put_fitting(const struct passkey_task *task, const struct pas
     }
 }
 
+// The question with the answer behind it, or either by itself, as one text.
+static enum status put_end(const struct passkey_task *task, const char *key, bool question,
+                           bool answer, struct passkey_prompt *end) {
+    struct flow flow = {.tokenizer = task->tokenizer, .prompt = end};
+    char text[PASSKEY_KEY_MOST + 1];
+    end->tokens = 0;
+    flow.tokenizer->begin(flow.tokenizer);
+    if (question) TRY(put_filled(&flow, task->style->question, key, !answer));
+    if (!answer) return STATUS_OK;
+    const int bytes = snprintf(text, sizeof text, " %s", key);
+    return put(&flow, text, (size_t)bytes, true);
+}
+
 // The answer's tokens are those that follow the question's when both are read as one text. If the
 // tokenizer takes the question's last letters and the answer's first ones together, there are none such,
-// and the answer is read by itself. What is before the question changes neither: it has its line's end.
-static enum status put_answer(const struct passkey_task *task, const struct passkey_sample *sample,
+// and the answer is read by itself. What stands before the question changes neither.
+static enum status put_answer(struct passkey_task *task, const char *key,
                               struct passkey_prompt *prompt) {
-    struct passkey_prompt question = {0}, both = {0};
-    struct flow flow = {.tokenizer = task->tokenizer, .prompt = &question};
-    char answer[PASSKEY_KEY_MOST + 1];
-    const int32_t *first = NULL;
-    snprintf(answer, sizeof answer, " %s", sample->key);
-    flow.tokenizer->begin(flow.tokenizer);
-    enum status status = put_filled(&flow, task->style->question, sample->key, true);
-    flow.prompt = &both;
-    flow.tokenizer->begin(flow.tokenizer);
-    if (status == STATUS_OK) {
-        status = put_filled(&flow, task->style->question, sample->key, false);
-    }
-    if (status == STATUS_OK) status = put(&flow, answer, strlen(answer), true);
-    if (status == STATUS_OK) {
-        const size_t same = (size_t)question.tokens * sizeof *question.token;
-        if (both.tokens > question.tokens && memcmp(both.token, question.token, same) == 0) {
-            first = both.token + question.tokens;
-            prompt->answers = both.tokens - question.tokens;
-        } else {
-            both.tokens = 0;
-            flow.tokenizer->begin(flow.tokenizer);
-            status = put(&flow, answer, strlen(answer), true);
-            first = both.token;
-            prompt->answers = both.tokens;
+    struct passkey_prompt question = {0}, end = {0};
+    enum status status = put_end(task, key, true, false, &question);
+    if (status == STATUS_OK) status = put_end(task, key, true, true, &end);
+    const size_t same = (size_t)question.tokens * sizeof *question.token;
+    if (status == STATUS_OK &&
+        (end.tokens <= question.tokens || memcmp(end.token, question.token, same) != 0)) {
+        if (!task->apart) {
+            LOG(WARN, "the tokenizer takes the question's end and the answer together: answers are "
+                      "tokenised by themselves");
         }
+        task->apart = true;
+        question.tokens = 0;
+        status = put_end(task, key, false, true, &end);
     }
-    if (status == STATUS_OK) status = prompt_room(prompt, prompt->answers);
+    if (status == STATUS_OK) status = prompt_room(prompt, end.tokens - question.tokens);
     if (status == STATUS_OK) {
-        memcpy(prompt->token + prompt->tokens, first, (size_t)prompt->answers * sizeof *first);
+        prompt->answers = end.tokens - question.tokens;
+        memcpy(prompt->token + prompt->tokens, end.token + question.tokens,
+               (size_t)prompt->answers * sizeof *end.token);
     }
     passkey_prompt_free(&question);
-    passkey_prompt_free(&both);
+    passkey_prompt_free(&end);
     return status;
 }
 
@@ -153,7 +171,7 @@ enum status passkey_task_prompt(struct passkey_task *task, const struct passkey_
                                 struct passkey_prompt *prompt) {
     struct passkey_layout layout;
     TRY(put_fitting(task, sample, prompt, &layout));
-    return put_answer(task, sample, prompt);
+    return put_answer(task, sample->key, prompt);
 }
 
 // A unit more than is asked for, so that no token is other than it is where the text goes on.
