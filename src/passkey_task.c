@@ -104,8 +104,10 @@ enum status passkey_task_find(const struct passkey_task *task, const char *id,
         passkey_task_sample(task, i * task->samples + number, sample);
         if (strcmp(sample->id, id) == 0) return STATUS_OK;
     }
-    *sample = (struct passkey_sample){0};
-    if (task->grid.lengths > 0) passkey_task_sample(task, 0, sample);
+    if (task->grid.lengths == 0) {
+        return FAIL(USAGE, "there is no sample %s: --input describes what there is", id);
+    }
+    passkey_task_sample(task, 0, sample);
     return FAIL(USAGE,
                 "there is no sample %s among the %" PRId64
                 " of this task, of which the first is %s: "

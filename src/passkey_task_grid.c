@@ -35,8 +35,8 @@ static enum status parse_list(const struct option *option, const char *list, int
             text[bytes] = '\0';
         }
         if (!fits || !option_parse(option, text, &value, wrong, sizeof wrong)) {
-            return FAIL(USAGE, "--%s %s: %.*s %s", option->name, list, (int)(fits ? bytes : 60), at,
-                        wrong);
+            return FAIL(USAGE, "--%s %s: '%.*s' %s", option->name, list, (int)(fits ? bytes : 60),
+                        at, wrong);
         }
         if (number != NULL) number[i] = value.integer;
         if (share != NULL) share[i] = value.fraction;

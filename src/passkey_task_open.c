@@ -90,12 +90,12 @@ static enum status count_places(const struct passkey_task *task, struct passkey_
                 task->head + passkey_filler_tokens(&task->filler, length->units - 1));
 }
 
-// The most tokens an answer has: of all keys if they are few, else as many as it has bytes.
+// The most tokens an answer has: as many as bytes, or of all keys where those are few and it matters.
 static enum status count_answer(const struct passkey_task *task, int64_t *most) {
     uint64_t least = 0, count = 0;
     passkey_key_range(task, &least, &count);
     *most = 1 + task->digits;
-    if (count > ANSWERS_ALL || strcmp(task->tokenizer->name, "byte") == 0) return STATUS_OK;
+    if (*most <= task->style->new_tokens || count > ANSWERS_ALL) return STATUS_OK;
     *most = 0;
     for (uint64_t i = 0; i < count; i++) {
         char answer[PASSKEY_KEY_MOST + 1] = " ";

@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define ROOM_LEAST 256
-
 // Where text goes: into tokens, or into text.
 struct flow {
     struct tokenizer *tokenizer;
@@ -25,9 +23,7 @@ static enum status put(struct flow *flow, const char *text, size_t bytes, bool e
     struct tokenizer_turn turn = {.text = text, .bytes = bytes, .ends = ends};
     if (prompt == NULL) return bytes_put(flow->text, text, bytes);
     do {
-        if ((int64_t)prompt->room - prompt->tokens < ROOM_LEAST) {
-            TRY(prompt_room(prompt, ROOM_LEAST));
-        }
+        TRY(prompt_room(prompt, 1));
         turn.token = prompt->token + prompt->tokens;
         turn.room = (int64_t)prompt->room - prompt->tokens;
         const enum status status = flow->tokenizer->encode(flow->tokenizer, &turn);
@@ -72,7 +68,7 @@ static enum status put_head(const struct passkey_task *task, struct flow *flow) 
     const char *prefix = task->style->prefix;
     if (prompt != NULL) {
         prompt->tokens = prompt->answers = 0;
-        TRY(prompt_room(prompt, ROOM_LEAST));
+        TRY(prompt_room(prompt, 1));
         if (task->bos >= 0) prompt->token[prompt->tokens++] = task->bos;
         flow->tokenizer->begin(flow->tokenizer);
     }
@@ -112,6 +108,8 @@ static enum status put_fitting(const struct passkey_task *task, const struct pas
     const int64_t most = sample->length - task->style->answer_room;
     *layout = (struct passkey_layout){.before = sample->position,
                                       .after = sample->units - 1 - sample->position};
+    prompt->tokens = 0;
+    TRY(prompt_room(prompt, sample->length));
     for (;;) {
         TRY(passkey_prompt_put(task, sample->key, layout, prompt));
         if (prompt->tokens <= most) return STATUS_OK;
