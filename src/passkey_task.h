@@ -3,7 +3,7 @@
 // Strings and counts as in the code of the paper (arXiv 2410.07145), InfiniteBench, or RULER.
 //
 // A prompt is [BOS] [--add-prefix sentences] prefix, units of filler with the key's sentence among
-// them, question. Its tokens are those of its text, tokenised as one, so that what a tokenizer joins over
+// them, question; all of it counts into its length. Its tokens are those of its text, tokenised as one, so that what a tokenizer joins over
 // the borders of the parts is joined here too.
 
 #include "pipeline/bytes.h"

@@ -179,6 +179,7 @@ TASKS = [
     Task("paper", "500,100000,700", depths="even:7", samples=23, seed=3),
     Task("paper", "4096,2048", depths="0.0,1,0.25", samples=7, seed=2, bos=0),
     Task("paper", "1000,5000", depths="1", samples=1, digits=18),
+    Task("paper", "700", samples=150, digits=18, seed=6),
     Task("paper", "3000,9000", positions="0,300,1000,2800,7000", samples=12, seed=11),
     Task("paper", "3000", samples=3, sentences=12, bos=5),
     Task("paper", "1500,6000", filler="filler.txt", samples=10, seed=4),
