@@ -3,8 +3,8 @@
 // Strings and counts as in the code of the paper (arXiv 2410.07145), InfiniteBench, or RULER.
 //
 // A prompt is [BOS] [--add-prefix sentences] prefix, units of filler with the key's sentence among
-// them, question; all of it counts into its length. Its tokens are those of its text, tokenised as one, so that what a tokenizer joins over
-// the borders of the parts is joined here too.
+// them, question; all of it counts into its length. Its tokens are those of its text, tokenised as one,
+// so that what a tokenizer joins over the borders of the parts is joined here too.
 
 #include "pipeline/bytes.h"
 #include "pipeline/tokenizer.h"
