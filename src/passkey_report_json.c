@@ -1,0 +1,139 @@
+// summary.json and summary.csv.
+
+#include "pipeline/json_put.h"
+#include "src/passkey_report_inner.h"
+
+#include <inttypes.h>
+
+static enum status put_text(struct bytes *out, const char *before, const char *text) {
+    if (text != NULL) return json_put_string(out, before, text, strlen(text));
+    TRY(json_put(out, before));
+    return json_put(out, "null");
+}
+
+static enum status put_hash(struct bytes *out, const char *before, uint64_t hash) {
+    char text[24];
+    snprintf(text, sizeof text, "xxh3:%016" PRIx64, hash);
+    return put_text(out, before, text);
+}
+
+static enum status put_facts(const struct passkey_facts *facts, struct bytes *out) {
+    TRY(put_text(out, "{\n\"model\":{\"name\":", facts->model_name));
+    TRY(put_hash(out, ",\"hash\":", facts->model));
+    TRY(json_put_int(out, ",\"parameters\":", facts->parameters));
+    if (facts->trained_on > 0) {
+        TRY(json_put_int(out, ",\"trained_on\":", facts->trained_on));
+    } else {
+        TRY(json_put(out, ",\"trained_on\":null"));
+    }
+    TRY(put_text(out, ",\"tokenizer\":", facts->tokenizer));
+    TRY(json_put(out, "},\n\"task\":{"));
+    if (facts->task != NULL) TRY(json_put(out, facts->task));
+    TRY(put_text(out, "},\n\"run\":{\"backend\":", facts->backend));
+    TRY(put_text(out, ",\"dtype\":", facts->dtype));
+    TRY(json_put_int(out, ",\"ranks\":", facts->ranks));
+    TRY(json_put_int(out, ",\"groups\":", facts->groups));
+    TRY(json_put(out, facts->branched ? ",\"branched\":true" : ",\"branched\":false"));
+    TRY(put_hash(out, ",\"settings\":", facts->settings));
+    TRY(put_hash(out, ",\"numerics\":", facts->numerics));
+    TRY(json_put_int(out, ",\"tokens_run\":", facts->tokens_run));
+    TRY(json_put_int(out, ",\"tokens_plain\":", facts->tokens_plain));
+    TRY(json_put_double(out, ",\"seconds\":", facts->seconds));
+    TRY(json_put_double(out, ",\"tokens_per_second\":", facts->tokens_per_second));
+    return json_put(out, "},\n");
+}
+
+static enum status put_share(struct passkey_share share, struct bytes *out) {
+    const struct passkey_interval interval = passkey_wilson(share);
+    TRY(json_put_int(out, "\"n\":", share.n));
+    TRY(json_put_int(out, ",\"correct\":", share.correct));
+    TRY(json_put_double(out, ",\"accuracy\":", passkey_accuracy(share)));
+    TRY(json_put_double(out, ",\"low\":", interval.low));
+    return json_put_double(out, ",\"high\":", interval.high);
+}
+
+static enum status put_column(const struct passkey_column *column, struct bytes *out) {
+    TRY(put_share(column->share, out));
+    TRY(json_put_int(out, ",\"exact\":", column->exact));
+    TRY(json_put_double(out, ",\"answer_nll\":", column->answer_nll));
+    TRY(json_put_double(out, ",\"margin\":", column->margin));
+    return json_put(out, "}");
+}
+
+static enum status put_cells(const struct passkey_grid *grid, struct bytes *out) {
+    const char *before = "\n{\"length\":";
+    TRY(json_put(out, grid->parts ? "],\n\"depths\":\"parts\",\n\"cells\":["
+                                  : "],\n\"depths\":\"asked\",\n\"cells\":["));
+    for (int64_t column = 0; column < grid->lengths; column++) {
+        for (int64_t row = 0; row < grid->rows; row++) {
+            TRY(json_put_int(out, before, grid->column[column].length));
+            TRY(json_put_double(out, ",\"depth\":", grid->depth[row]));
+            TRY(json_put(out, ","));
+            TRY(put_share(passkey_grid_cell(grid, column, row), out));
+            TRY(json_put(out, "}"));
+            before = ",\n{\"length\":";
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status put_last_k(const struct passkey_grid *grid, struct bytes *out) {
+    int64_t k[PASSKEY_KS_MOST];
+    const int count = passkey_last_ks(grid, k);
+    TRY(json_put(out, "],\n\"last_k\":["));
+    for (int i = 0; i < count; i++) {
+        const char *before = ",\"points\":[{\"length\":";
+        TRY(json_put_int(out, i == 0 ? "\n{\"k\":" : ",\n{\"k\":", k[i]));
+        for (int64_t column = 0; column < grid->lengths; column++) {
+            struct passkey_share share;
+            if (!passkey_last_k(grid, k[i], column, &share)) continue;
+            TRY(json_put_int(out, before, grid->column[column].length));
+            TRY(json_put(out, ","));
+            TRY(put_share(share, out));
+            TRY(json_put(out, "}"));
+            before = ",{\"length\":";
+        }
+        TRY(json_put(out, "]}"));
+    }
+    return json_put(out, "]\n}\n");
+}
+
+enum status passkey_report_json(const struct passkey_report *report,
+                                const struct passkey_grid *grid, struct bytes *out) {
+    TRY(put_facts(report->facts, out));
+    TRY(json_put(out, "\"all\":{"));
+    TRY(put_column(&grid->all, out));
+    TRY(json_put(out, ",\n\"lengths\":["));
+    for (int64_t i = 0; i < grid->lengths; i++) {
+        TRY(json_put_int(out,
+                         i == 0 ? "\n{\"length\":" : ",\n{\"length\":", grid->column[i].length));
+        TRY(json_put(out, ","));
+        TRY(put_column(&grid->column[i], out));
+    }
+    TRY(put_cells(grid, out));
+    return put_last_k(grid, out);
+}
+
+// A cell without samples has no accuracy, and says nothing about it.
+enum status passkey_report_csv(const struct passkey_grid *grid, struct bytes *out) {
+    TRY(json_put(out, "length,depth,n,correct,accuracy,low,high\n"));
+    for (int64_t column = 0; column < grid->lengths; column++) {
+        for (int64_t row = 0; row < grid->rows; row++) {
+            const struct passkey_share cell = passkey_grid_cell(grid, column, row);
+            const struct passkey_interval interval = passkey_wilson(cell);
+            TRY(json_put_int(out, "", grid->column[column].length));
+            TRY(json_put_double(out, ",", grid->depth[row]));
+            TRY(json_put_int(out, ",", cell.n));
+            TRY(json_put_int(out, ",", cell.correct));
+            if (cell.n > 0) {
+                TRY(json_put_double(out, ",", passkey_accuracy(cell)));
+                TRY(json_put_double(out, ",", interval.low));
+                TRY(json_put_double(out, ",", interval.high));
+                TRY(json_put(out, "\n"));
+            } else {
+                TRY(json_put(out, ",,,\n"));
+            }
+        }
+    }
+    return STATUS_OK;
+}
