@@ -3,39 +3,25 @@
 #include "pipeline/json_put.h"
 #include "src/passkey_report_inner.h"
 
-#include <inttypes.h>
-
-static enum status put_text(struct bytes *out, const char *before, const char *text) {
-    if (text != NULL) return json_put_string(out, before, text, strlen(text));
-    TRY(json_put(out, before));
-    return json_put(out, "null");
-}
-
-static enum status put_hash(struct bytes *out, const char *before, uint64_t hash) {
-    char text[24];
-    snprintf(text, sizeof text, "xxh3:%016" PRIx64, hash);
-    return put_text(out, before, text);
-}
-
 static enum status put_facts(const struct passkey_facts *facts, struct bytes *out) {
-    TRY(put_text(out, "{\n\"model\":{\"name\":", facts->model_name));
-    TRY(put_hash(out, ",\"hash\":", facts->model));
+    TRY(passkey_put_text(out, "{\n\"model\":{\"name\":", facts->model_name));
+    TRY(passkey_put_hash(out, ",\"hash\":", facts->model));
     TRY(json_put_int(out, ",\"parameters\":", facts->parameters));
     if (facts->trained_on > 0) {
         TRY(json_put_int(out, ",\"trained_on\":", facts->trained_on));
     } else {
         TRY(json_put(out, ",\"trained_on\":null"));
     }
-    TRY(put_text(out, ",\"tokenizer\":", facts->tokenizer));
+    TRY(passkey_put_text(out, ",\"tokenizer\":", facts->tokenizer));
     TRY(json_put(out, "},\n\"task\":{"));
     if (facts->task != NULL) TRY(json_put(out, facts->task));
-    TRY(put_text(out, "},\n\"run\":{\"backend\":", facts->backend));
-    TRY(put_text(out, ",\"dtype\":", facts->dtype));
+    TRY(passkey_put_text(out, "},\n\"run\":{\"backend\":", facts->backend));
+    TRY(passkey_put_text(out, ",\"dtype\":", facts->dtype));
     TRY(json_put_int(out, ",\"ranks\":", facts->ranks));
     TRY(json_put_int(out, ",\"groups\":", facts->groups));
     TRY(json_put(out, facts->branched ? ",\"branched\":true" : ",\"branched\":false"));
-    TRY(put_hash(out, ",\"settings\":", facts->settings));
-    TRY(put_hash(out, ",\"numerics\":", facts->numerics));
+    TRY(passkey_put_hash(out, ",\"settings\":", facts->settings));
+    TRY(passkey_put_hash(out, ",\"numerics\":", facts->numerics));
     TRY(json_put_int(out, ",\"tokens_run\":", facts->tokens_run));
     TRY(json_put_int(out, ",\"tokens_plain\":", facts->tokens_plain));
     TRY(json_put_double(out, ",\"seconds\":", facts->seconds));

@@ -3,15 +3,22 @@
 #include "ops/base/json.h"
 #include "ops/base/utf8.h"
 #include "pipeline/json_put.h"
+#include "src/passkey_report_inner.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
 
-static enum status put_hash(struct bytes *out, const char *name, uint64_t hash) {
-    char text[64];
-    const int bytes = snprintf(text, sizeof text, ",\"%s\":\"xxh3:%016" PRIx64 "\"", name, hash);
-    return bytes_put(out, text, (size_t)bytes);
+enum status passkey_put_hash(struct bytes *out, const char *before, uint64_t hash) {
+    char text[24];
+    snprintf(text, sizeof text, "xxh3:%016" PRIx64, hash);
+    return passkey_put_text(out, before, text);
+}
+
+enum status passkey_put_text(struct bytes *out, const char *before, const char *text) {
+    if (text != NULL) return json_put_string(out, before, text, strlen(text));
+    TRY(json_put(out, before));
+    return json_put(out, "null");
 }
 
 static enum status put_bool(struct bytes *out, const char *before, bool value) {
@@ -20,13 +27,13 @@ static enum status put_bool(struct bytes *out, const char *before, bool value) {
 }
 
 static enum status put_sample(const struct passkey_sample *sample, struct bytes *out) {
-    TRY(json_put_string(out, "{\"id\":", sample->id, strlen(sample->id)));
+    TRY(passkey_put_text(out, "{\"id\":", sample->id));
     TRY(json_put_int(out, ",\"length\":", sample->length));
     TRY(json_put_double(out, ",\"depth\":", sample->depth));
     TRY(json_put_int(out, ",\"number\":", sample->number));
     TRY(json_put_int(out, ",\"position\":", sample->position));
     TRY(json_put_int(out, ",\"units\":", sample->units));
-    return json_put_string(out, ",\"key\":", sample->key, strlen(sample->key));
+    return passkey_put_text(out, ",\"key\":", sample->key);
 }
 
 static enum status put_line(const struct passkey_run *run, const struct passkey_result *result,
@@ -43,9 +50,9 @@ static enum status put_line(const struct passkey_run *run, const struct passkey_
         TRY(json_put(out, ","));
         TRY(json_put(out, run->task));
     }
-    TRY(put_hash(out, "model", run->model));
-    TRY(put_hash(out, "settings", run->settings));
-    TRY(put_hash(out, "numerics", run->numerics));
+    TRY(passkey_put_hash(out, ",\"model\":", run->model));
+    TRY(passkey_put_hash(out, ",\"settings\":", run->settings));
+    TRY(passkey_put_hash(out, ",\"numerics\":", run->numerics));
     return json_put(out, "}\n");
 }
 
