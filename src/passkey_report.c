@@ -1,5 +1,5 @@
 #include "pipeline/output.h"
-#include "src/passkey_report_inner.h"
+#include "src/passkey_svg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,21 +26,28 @@ enum status passkey_report_file(const char *folder, const char *name, struct byt
     return status;
 }
 
-static enum status write_all(const struct passkey_report *report, const struct passkey_grid *grid,
-                             const char *folder, struct bytes *text) {
-    TRY(passkey_report_json(report, grid, text));
+static enum status write_all(const struct passkey_report *report, const struct passkey_map *map,
+                             const char *folder, struct bytes *text, struct markup *picture) {
+    TRY(passkey_report_json(report, map, text));
     TRY(passkey_report_file(folder, "summary.json", text));
-    TRY(passkey_report_csv(grid, text));
-    return passkey_report_file(folder, "summary.csv", text);
+    TRY(passkey_report_csv(map, text));
+    TRY(passkey_report_file(folder, "summary.csv", text));
+    passkey_svg_heat(report, map, true, picture);
+    TRY(picture->status);
+    TRY(passkey_report_file(folder, "heatmap.svg", &picture->out));
+    TRY(passkey_report_html(report, map, text));
+    return passkey_report_file(folder, "report.html", text);
 }
 
 enum status passkey_report_write(const struct passkey_report *report, const char *folder) {
-    struct passkey_grid grid;
+    struct passkey_map map;
     struct bytes text = {0};
-    enum status status = passkey_grid_build(report, PASSKEY_ROWS_MOST, &grid);
-    if (status == STATUS_OK) status = write_all(report, &grid, folder, &text);
+    struct markup picture = {0};
+    enum status status = passkey_map_build(report, PASSKEY_ROWS_MOST, &map);
+    if (status == STATUS_OK) status = write_all(report, &map, folder, &text, &picture);
     bytes_free(&text);
-    passkey_grid_free(&grid);
+    bytes_free(&picture.out);
+    passkey_map_free(&map);
     return status;
 }
 
@@ -48,7 +55,7 @@ double passkey_report_lowest(const struct passkey_report *report, int64_t *lengt
     double lowest = 1;
     *length = report->count > 0 ? report->results[0].sample.length : 0;
     for (int64_t i = 0; i < report->count;) {
-        struct passkey_share share = {0};
+        struct passkey_tally share = {0};
         const int64_t first = i;
         while (i < report->count &&
                report->results[i].sample.length == report->results[first].sample.length) {

@@ -29,7 +29,7 @@ static enum status put_facts(const struct passkey_facts *facts, struct bytes *ou
     return json_put(out, "},\n");
 }
 
-static enum status put_share(struct passkey_share share, struct bytes *out) {
+static enum status put_share(struct passkey_tally share, struct bytes *out) {
     const struct passkey_interval interval = passkey_wilson(share);
     TRY(json_put_int(out, "\"n\":", share.n));
     TRY(json_put_int(out, ",\"correct\":", share.correct));
@@ -39,23 +39,23 @@ static enum status put_share(struct passkey_share share, struct bytes *out) {
 }
 
 static enum status put_column(const struct passkey_column *column, struct bytes *out) {
-    TRY(put_share(column->share, out));
+    TRY(put_share(column->tally, out));
     TRY(json_put_int(out, ",\"exact\":", column->exact));
     TRY(json_put_double(out, ",\"answer_nll\":", column->answer_nll));
     TRY(json_put_double(out, ",\"margin\":", column->margin));
     return json_put(out, "}");
 }
 
-static enum status put_cells(const struct passkey_grid *grid, struct bytes *out) {
+static enum status put_cells(const struct passkey_map *map, struct bytes *out) {
     const char *before = "\n{\"length\":";
-    TRY(json_put(out, grid->parts ? "],\n\"depths\":\"parts\",\n\"cells\":["
-                                  : "],\n\"depths\":\"asked\",\n\"cells\":["));
-    for (int64_t column = 0; column < grid->lengths; column++) {
-        for (int64_t row = 0; row < grid->rows; row++) {
-            TRY(json_put_int(out, before, grid->column[column].length));
-            TRY(json_put_double(out, ",\"depth\":", grid->depth[row]));
+    TRY(json_put(out, map->parts ? "],\n\"depths\":\"parts\",\n\"cells\":["
+                                 : "],\n\"depths\":\"asked\",\n\"cells\":["));
+    for (int64_t column = 0; column < map->lengths; column++) {
+        for (int64_t row = 0; row < map->rows; row++) {
+            TRY(json_put_int(out, before, map->column[column].length));
+            TRY(json_put_double(out, ",\"depth\":", map->depth[row]));
             TRY(json_put(out, ","));
-            TRY(put_share(passkey_grid_cell(grid, column, row), out));
+            TRY(put_share(passkey_map_cell(map, column, row), out));
             TRY(json_put(out, "}"));
             before = ",\n{\"length\":";
         }
@@ -63,17 +63,17 @@ static enum status put_cells(const struct passkey_grid *grid, struct bytes *out)
     return STATUS_OK;
 }
 
-static enum status put_last_k(const struct passkey_grid *grid, struct bytes *out) {
+static enum status put_last_k(const struct passkey_map *map, struct bytes *out) {
     int64_t k[PASSKEY_KS_MOST];
-    const int count = passkey_last_ks(grid, k);
+    const int count = passkey_last_ks(map, k);
     TRY(json_put(out, "],\n\"last_k\":["));
     for (int i = 0; i < count; i++) {
         const char *before = ",\"points\":[{\"length\":";
         TRY(json_put_int(out, i == 0 ? "\n{\"k\":" : ",\n{\"k\":", k[i]));
-        for (int64_t column = 0; column < grid->lengths; column++) {
-            struct passkey_share share;
-            if (!passkey_last_k(grid, k[i], column, &share)) continue;
-            TRY(json_put_int(out, before, grid->column[column].length));
+        for (int64_t column = 0; column < map->lengths; column++) {
+            struct passkey_tally share;
+            if (!passkey_last_k(map, k[i], column, &share)) continue;
+            TRY(json_put_int(out, before, map->column[column].length));
             TRY(json_put(out, ","));
             TRY(put_share(share, out));
             TRY(json_put(out, "}"));
@@ -84,31 +84,31 @@ static enum status put_last_k(const struct passkey_grid *grid, struct bytes *out
     return json_put(out, "]\n}\n");
 }
 
-enum status passkey_report_json(const struct passkey_report *report,
-                                const struct passkey_grid *grid, struct bytes *out) {
+enum status passkey_report_json(const struct passkey_report *report, const struct passkey_map *map,
+                                struct bytes *out) {
     TRY(put_facts(report->facts, out));
     TRY(json_put(out, "\"all\":{"));
-    TRY(put_column(&grid->all, out));
+    TRY(put_column(&map->all, out));
     TRY(json_put(out, ",\n\"lengths\":["));
-    for (int64_t i = 0; i < grid->lengths; i++) {
+    for (int64_t i = 0; i < map->lengths; i++) {
         TRY(json_put_int(out,
-                         i == 0 ? "\n{\"length\":" : ",\n{\"length\":", grid->column[i].length));
+                         i == 0 ? "\n{\"length\":" : ",\n{\"length\":", map->column[i].length));
         TRY(json_put(out, ","));
-        TRY(put_column(&grid->column[i], out));
+        TRY(put_column(&map->column[i], out));
     }
-    TRY(put_cells(grid, out));
-    return put_last_k(grid, out);
+    TRY(put_cells(map, out));
+    return put_last_k(map, out);
 }
 
 // A cell without samples has no accuracy, and says nothing about it.
-enum status passkey_report_csv(const struct passkey_grid *grid, struct bytes *out) {
+enum status passkey_report_csv(const struct passkey_map *map, struct bytes *out) {
     TRY(json_put(out, "length,depth,n,correct,accuracy,low,high\n"));
-    for (int64_t column = 0; column < grid->lengths; column++) {
-        for (int64_t row = 0; row < grid->rows; row++) {
-            const struct passkey_share cell = passkey_grid_cell(grid, column, row);
+    for (int64_t column = 0; column < map->lengths; column++) {
+        for (int64_t row = 0; row < map->rows; row++) {
+            const struct passkey_tally cell = passkey_map_cell(map, column, row);
             const struct passkey_interval interval = passkey_wilson(cell);
-            TRY(json_put_int(out, "", grid->column[column].length));
-            TRY(json_put_double(out, ",", grid->depth[row]));
+            TRY(json_put_int(out, "", map->column[column].length));
+            TRY(json_put_double(out, ",", map->depth[row]));
             TRY(json_put_int(out, ",", cell.n));
             TRY(json_put_int(out, ",", cell.correct));
             if (cell.n > 0) {

@@ -15,10 +15,10 @@
 static enum status put_result(const struct passkey_facts *facts,
                               const struct passkey_column *column, struct bytes *out) {
     (void)facts;
-    const double acc = passkey_accuracy(column->share), n = (double)column->share.n;
+    const double acc = passkey_accuracy(column->tally), n = (double)column->tally.n;
     TRY(json_put_int(out, "{\"alias\":\"passkey_", column->length));
     TRY(json_put_double(out, "\",\"acc,none\":", acc));
-    if (column->share.n < 2) return json_put(out, ",\"acc_stderr,none\":\"N/A\"}");
+    if (column->tally.n < 2) return json_put(out, ",\"acc_stderr,none\":\"N/A\"}");
     TRY(json_put_double(out, ",\"acc_stderr,none\":", sqrt(acc * (1 - acc) / (n - 1))));
     return json_put(out, "}");
 }
@@ -39,8 +39,8 @@ static enum status put_config(const struct passkey_facts *facts,
 static enum status put_samples(const struct passkey_facts *facts,
                                const struct passkey_column *column, struct bytes *out) {
     (void)facts;
-    TRY(json_put_int(out, "{\"original\":", column->share.n));
-    TRY(json_put_int(out, ",\"effective\":", column->share.n));
+    TRY(json_put_int(out, "{\"original\":", column->tally.n));
+    TRY(json_put_int(out, ",\"effective\":", column->tally.n));
     return json_put(out, "}");
 }
 
@@ -59,14 +59,14 @@ static const struct {
     {"n-samples",        NULL,             put_samples},
 };
 
-static enum status put_tasks(const struct passkey_report *report, const struct passkey_grid *grid,
+static enum status put_tasks(const struct passkey_report *report, const struct passkey_map *map,
                              struct bytes *out) {
     for (size_t what = 0; what < sizeof of_tasks / sizeof of_tasks[0]; what++) {
         TRY(json_put(out, what == 0 ? "{\n\"" : ",\n\""));
         TRY(json_put(out, of_tasks[what].name));
         TRY(json_put(out, "\":{"));
-        for (int64_t i = 0; i < grid->lengths; i++) {
-            const struct passkey_column *column = &grid->column[i];
+        for (int64_t i = 0; i < map->lengths; i++) {
+            const struct passkey_column *column = &map->column[i];
             TRY(json_put_int(out, i == 0 ? "\n\"passkey_" : ",\n\"passkey_", column->length));
             TRY(json_put(out, "\":"));
             TRY(of_tasks[what].put == NULL ? json_put(out, of_tasks[what].text)
@@ -154,14 +154,14 @@ static enum status write_samples(const struct passkey_report *report,
                                  const struct passkey_column *column, const char *date,
                                  const char *folder, struct bytes *text) {
     char name[NAME_MOST];
-    for (int64_t i = 0; i < column->share.n; i++) {
+    for (int64_t i = 0; i < column->tally.n; i++) {
         TRY(put_sample(&report->results[column->first + i], i, text));
     }
     snprintf(name, sizeof name, "samples_passkey_%" PRId64 "_%s.jsonl", column->length, date);
     return passkey_report_file(folder, name, text);
 }
 
-static enum status write_all(const struct passkey_report *report, const struct passkey_grid *grid,
+static enum status write_all(const struct passkey_report *report, const struct passkey_map *map,
                              const char *folder, struct bytes *text) {
     char date[64], name[NAME_MOST];
     struct timespec now = {0};
@@ -170,22 +170,22 @@ static enum status write_all(const struct passkey_report *report, const struct p
     localtime_r(&now.tv_sec, &local);
     const size_t bytes = strftime(date, sizeof date, "%Y-%m-%dT%H-%M-%S", &local);
     snprintf(date + bytes, sizeof date - bytes, ".%06ld", now.tv_nsec / 1000);
-    TRY(put_tasks(report, grid, text));
+    TRY(put_tasks(report, map, text));
     TRY(put_run(report->facts, now.tv_sec, text));
     snprintf(name, sizeof name, "results_%s.json", date);
     TRY(passkey_report_file(folder, name, text));
-    for (int64_t i = 0; i < grid->lengths; i++) {
-        TRY(write_samples(report, &grid->column[i], date, folder, text));
+    for (int64_t i = 0; i < map->lengths; i++) {
+        TRY(write_samples(report, &map->column[i], date, folder, text));
     }
     return STATUS_OK;
 }
 
 enum status passkey_report_lm_eval(const struct passkey_report *report, const char *folder) {
-    struct passkey_grid grid;
+    struct passkey_map map;
     struct bytes text = {0};
-    enum status status = passkey_grid_build(report, PASSKEY_ROWS_MOST, &grid);
-    if (status == STATUS_OK) status = write_all(report, &grid, folder, &text);
+    enum status status = passkey_map_build(report, PASSKEY_ROWS_MOST, &map);
+    if (status == STATUS_OK) status = write_all(report, &map, folder, &text);
     bytes_free(&text);
-    passkey_grid_free(&grid);
+    passkey_map_free(&map);
     return status;
 }

@@ -12,7 +12,7 @@
 #define CELL_LEAST   6
 
 struct table {
-    const struct passkey_grid *grid;
+    const struct passkey_map *map;
     FILE *out;
     int width; // of a cell
     bool colours, many_colours;
@@ -36,7 +36,7 @@ static void put_colour(const struct table *table, int what, struct colour colour
     }
 }
 
-static void put_cell(const struct table *table, struct passkey_share share) {
+static void put_cell(const struct table *table, struct passkey_tally share) {
     if (share.n == 0) {
         fprintf(table->out, "%*s ", table->width - 1, "-");
         return;
@@ -52,8 +52,8 @@ static void put_cell(const struct table *table, struct passkey_share share) {
 
 static void put_line(const struct table *table, int64_t first, int64_t end, int64_t row) {
     for (int64_t column = first; column < end; column++) {
-        put_cell(table, row < 0 ? table->grid->column[column].share
-                                : passkey_grid_cell(table->grid, column, row));
+        put_cell(table, row < 0 ? table->map->column[column].tally
+                                : passkey_map_cell(table->map, column, row));
     }
     fputc('\n', table->out);
 }
@@ -62,23 +62,23 @@ static void put_block(const struct table *table, int64_t first, int64_t end) {
     fprintf(table->out, "%*s", LABEL, "depth ");
     for (int64_t column = first; column < end; column++) {
         char text[PASSKEY_LENGTH_TEXT];
-        passkey_length_text(table->grid->column[column].length, text);
+        passkey_length_text(table->map->column[column].length, text);
         fprintf(table->out, "%*s ", table->width - 1, text);
     }
     fputc('\n', table->out);
-    for (int64_t row = 0; row < table->grid->rows; row++) {
-        fprintf(table->out, "%*.3g%% ", LABEL - 2, 100 * table->grid->depth[row]);
+    for (int64_t row = 0; row < table->map->rows; row++) {
+        fprintf(table->out, "%*.3g%% ", LABEL - 2, 100 * table->map->depth[row]);
         put_line(table, first, end, row);
     }
     fprintf(table->out, "%*s", LABEL, "all ");
     put_line(table, first, end, -1);
 }
 
-static int width_of(const struct passkey_grid *grid) {
+static int width_of(const struct passkey_map *map) {
     int width = CELL_LEAST;
-    for (int64_t column = 0; column < grid->lengths; column++) {
+    for (int64_t column = 0; column < map->lengths; column++) {
         char text[PASSKEY_LENGTH_TEXT];
-        passkey_length_text(grid->column[column].length, text);
+        passkey_length_text(map->column[column].length, text);
         const int wanted = (int)strlen(text) + 2;
         if (wanted > width) width = wanted;
     }
@@ -86,21 +86,21 @@ static int width_of(const struct passkey_grid *grid) {
 }
 
 enum status passkey_report_table(const struct passkey_report *report, bool colours, FILE *out) {
-    struct passkey_grid grid;
+    struct passkey_map map;
     const char *terminal = getenv("COLORTERM");
     const bool many =
         terminal != NULL && (strcmp(terminal, "truecolor") == 0 || strcmp(terminal, "24bit") == 0);
-    const enum status status = passkey_grid_build(report, ROWS_MOST, &grid);
-    if (status == STATUS_OK && grid.lengths > 0) {
-        const struct table table = {&grid, out, width_of(&grid), colours, many};
+    const enum status status = passkey_map_build(report, ROWS_MOST, &map);
+    if (status == STATUS_OK && map.lengths > 0) {
+        const struct table table = {&map, out, width_of(&map), colours, many};
         const int64_t across = (COLUMNS_MOST - LABEL) / table.width;
-        for (int64_t first = 0; first < grid.lengths; first += across) {
-            const int64_t left = grid.lengths - first;
+        for (int64_t first = 0; first < map.lengths; first += across) {
+            const int64_t left = map.lengths - first;
             if (first > 0) fputc('\n', out);
             put_block(&table, first, first + (left < across ? left : across));
         }
     }
-    passkey_grid_free(&grid);
+    passkey_map_free(&map);
     if (status != STATUS_OK) return status;
     return ferror(out) == 0 ? STATUS_OK : FAIL(IO, "cannot write the table");
 }

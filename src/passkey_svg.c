@@ -6,6 +6,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+const char passkey_style[] =
+    ".passkey text{font-variant-numeric:tabular-nums}"
+    "@media (prefers-color-scheme:dark){"
+    ".passkey .surface{fill:#15191f}.passkey .ink{fill:#e6edf3}.passkey .muted{fill:#9aa4af}"
+    ".passkey .rule{stroke:#2c333c}.passkey .mark{stroke:#e6edf3}.passkey .halo{stroke:#15191f}"
+    ".passkey .none{fill:#1c2128;stroke:#444c56}"
+    ".passkey .shade0{stroke:#6cb0ff;fill:#6cb0ff}.passkey .shade1{stroke:#3c7f9e;fill:#3c7f9e}"
+    ".passkey .shade2{stroke:#4593b1;fill:#4593b1}.passkey .shade3{stroke:#55a8c2;fill:#55a8c2}"
+    ".passkey .shade4{stroke:#6fbcd1;fill:#6fbcd1}.passkey .shade5{stroke:#8ecfde;fill:#8ecfde}"
+    ".passkey .shade6{stroke:#aedfe9;fill:#aedfe9}.passkey .shade7{stroke:#ccecf2;fill:#ccecf2}"
+    ".passkey .shade8{stroke:#ebf8fb;fill:#ebf8fb}"
+    "}";
+
 void markup(struct markup *markup, const char *format, ...) {
     va_list arguments, again;
     if (markup->status != STATUS_OK) return;
@@ -67,8 +80,8 @@ struct colour colour_of(double share) {
         {250, 223, 141},
         {209, 226, 137},
         {138, 201, 138},
-        {62,  166, 127},
-        {14,  126, 104},
+        {44,  150, 116},
+        {8,   106, 94 },
     };
     const int last = (int)(sizeof stops / sizeof stops[0]) - 1;
     const double place = share <= 0 ? 0 : share >= 1 ? last : share * last;
@@ -100,4 +113,18 @@ double colour_contrast(struct colour a, struct colour b) {
 struct colour colour_upon(struct colour colour) {
     static const struct colour black = {0, 0, 0}, white = {255, 255, 255};
     return colour_contrast(colour, white) > colour_contrast(colour, black) ? white : black;
+}
+
+void passkey_svg_begin(struct markup *out, double width, double height, bool alone,
+                       const char *title) {
+    markup(out,
+           "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"passkey\" viewBox=\"0 0 %.0f %.0f\" "
+           "width=\"%.0f\" height=\"%.0f\" role=\"img\" aria-label=\"%s\" "
+           "font-family=\"" PASSKEY_FONT "\">\n",
+           width, height, width, height, title);
+    if (!alone) return;
+    markup(out,
+           "<title>%s</title>\n<style>%s</style>\n<rect class=\"surface\" width=\"%.0f\" "
+           "height=\"%.0f\" rx=\"10\" fill=\"#ffffff\"/>\n",
+           title, passkey_style, width, height);
 }

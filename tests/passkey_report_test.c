@@ -74,25 +74,25 @@ static void wilson(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         const struct passkey_interval interval =
-            passkey_wilson((struct passkey_share){known[i].n, known[i].correct});
+            passkey_wilson((struct passkey_tally){known[i].n, known[i].correct});
         near(interval.low, known[i].low, 5.1e-5);
         near(interval.high, known[i].high, 5.1e-5);
     }
-    const struct passkey_interval all = passkey_wilson((struct passkey_share){7, 7}),
-                                  none = passkey_wilson((struct passkey_share){7, 0}),
-                                  unknown = passkey_wilson((struct passkey_share){0, 0});
+    const struct passkey_interval all = passkey_wilson((struct passkey_tally){7, 7}),
+                                  none = passkey_wilson((struct passkey_tally){7, 0}),
+                                  unknown = passkey_wilson((struct passkey_tally){0, 0});
     assert_true(all.high == 1 && none.low == 0 && unknown.low == 0 && unknown.high == 1);
     near(all.low, 1 - none.high, 1e-15);
 }
 
 static void percents(void **state) {
     (void)state;
-    assert_int_equal(passkey_percent((struct passkey_share){1, 1}), 100);
-    assert_int_equal(passkey_percent((struct passkey_share){1000, 999}), 99);
-    assert_int_equal(passkey_percent((struct passkey_share){1000, 1}), 1);
-    assert_int_equal(passkey_percent((struct passkey_share){1000, 0}), 0);
-    assert_int_equal(passkey_percent((struct passkey_share){200, 125}), 63);
-    assert_true(isnan(passkey_accuracy((struct passkey_share){0, 0})));
+    assert_int_equal(passkey_percent((struct passkey_tally){1, 1}), 100);
+    assert_int_equal(passkey_percent((struct passkey_tally){1000, 999}), 99);
+    assert_int_equal(passkey_percent((struct passkey_tally){1000, 1}), 1);
+    assert_int_equal(passkey_percent((struct passkey_tally){1000, 0}), 0);
+    assert_int_equal(passkey_percent((struct passkey_tally){200, 125}), 63);
+    assert_true(isnan(passkey_accuracy((struct passkey_tally){0, 0})));
 }
 
 static void expect_length(int64_t length, const char *wanted) {
@@ -113,16 +113,16 @@ static void length_texts(void **state) {
     expect_length(INT64_MAX, "9223372036854775807");
 }
 
-static void expect_cell(const struct passkey_grid *grid, int64_t column, int64_t row, int64_t n,
+static void expect_cell(const struct passkey_map *map, int64_t column, int64_t row, int64_t n,
                         int64_t correct) {
-    const struct passkey_share cell = passkey_grid_cell(grid, column, row);
+    const struct passkey_tally cell = passkey_map_cell(map, column, row);
     assert_int_equal(cell.n, n);
     assert_int_equal(cell.correct, correct);
 }
 
 static void shared_depths(void **state) {
     struct made *made = *state;
-    struct passkey_grid grid;
+    struct passkey_map map;
     for (int number = 0; number < 8; number++) { // four depths, two each
         add(made, 1024, (number % 4 + 0.5) / 4, number < 6)->margin = number;
     }
@@ -132,24 +132,24 @@ static void shared_depths(void **state) {
         result->margin = number == 2 ? -(double)INFINITY : -number;
         result->exact = false;
     }
-    assert_int_equal(passkey_grid_build(&made->report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    assert_false(grid.parts);
-    assert_int_equal(grid.lengths, 2);
-    assert_int_equal(grid.rows, 4);
-    assert_true(grid.depth[3] == 0.875);
-    expect_cell(&grid, 0, 1, 2, 2);
-    expect_cell(&grid, 0, 2, 2, 1);
-    expect_cell(&grid, 1, 1, 1, 1);
-    expect_cell(&grid, 1, 2, 1, 0);
-    expect_cell(&grid, 1, 3, 0, 0);
-    assert_int_equal(grid.column[0].share.correct, 6);
-    assert_int_equal(grid.column[1].first, 8);
-    assert_int_equal(grid.column[1].exact, 0);
-    assert_true(grid.column[0].margin == 3.5);
-    assert_true(grid.column[1].margin == -0.5 && grid.column[1].answer_nll == 1.5);
-    assert_int_equal(grid.all.share.n, 11);
-    assert_int_equal(grid.all.share.correct, 7);
-    passkey_grid_free(&grid);
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_false(map.parts);
+    assert_int_equal(map.lengths, 2);
+    assert_int_equal(map.rows, 4);
+    assert_true(map.depth[3] == 0.875);
+    expect_cell(&map, 0, 1, 2, 2);
+    expect_cell(&map, 0, 2, 2, 1);
+    expect_cell(&map, 1, 1, 1, 1);
+    expect_cell(&map, 1, 2, 1, 0);
+    expect_cell(&map, 1, 3, 0, 0);
+    assert_int_equal(map.column[0].tally.correct, 6);
+    assert_int_equal(map.column[1].first, 8);
+    assert_int_equal(map.column[1].exact, 0);
+    assert_true(map.column[0].margin == 3.5);
+    assert_true(map.column[1].margin == -0.5 && map.column[1].answer_nll == 1.5);
+    assert_int_equal(map.all.tally.n, 11);
+    assert_int_equal(map.all.tally.correct, 7);
+    passkey_map_free(&map);
 
     int64_t length = 0;
     near(passkey_report_lowest(&made->report, &length), 1.0 / 3, 1e-15);
@@ -159,43 +159,43 @@ static void shared_depths(void **state) {
 // --positions: no length has another's depths.
 static void depths_of_their_own(void **state) {
     struct made *made = *state;
-    struct passkey_grid grid;
+    struct passkey_map map;
     for (int64_t length = 1024; length <= 8192; length *= 2) {
         add(made, length, 500.0 / (double)length, true);
         add(made, length, 1000.0 / (double)length, false);
     }
     add(made, 9000, 1, true); // the end belongs to the last part
-    assert_int_equal(passkey_grid_build(&made->report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    assert_true(grid.parts);
-    assert_int_equal(grid.rows, 10);
-    near(grid.depth[9], 0.95, 1e-15);
-    expect_cell(&grid, 0, 4, 1, 1);
-    expect_cell(&grid, 0, 9, 1, 0);
-    expect_cell(&grid, 3, 0, 1, 1);
-    expect_cell(&grid, 3, 1, 1, 0);
-    expect_cell(&grid, 4, 9, 1, 1);
-    passkey_grid_free(&grid);
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_true(map.parts);
+    assert_int_equal(map.rows, 10);
+    near(map.depth[9], 0.95, 1e-15);
+    expect_cell(&map, 0, 4, 1, 1);
+    expect_cell(&map, 0, 9, 1, 0);
+    expect_cell(&map, 3, 0, 1, 1);
+    expect_cell(&map, 3, 1, 1, 0);
+    expect_cell(&map, 4, 9, 1, 1);
+    passkey_map_free(&map);
 }
 
 static void too_many_depths(void **state) {
     struct made *made = *state;
-    struct passkey_grid grid;
+    struct passkey_map map;
     for (int i = 0; i < 200; i++) {
         add(made, 1000, (i + 0.5) / 200, i % 2 == 0);
     }
-    assert_int_equal(passkey_grid_build(&made->report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    assert_int_equal(grid.rows, 10);
-    expect_cell(&grid, 0, 7, 20, 10);
-    passkey_grid_free(&grid);
-    assert_int_equal(passkey_grid_build(&made->report, 200, &grid), STATUS_OK);
-    assert_int_equal(grid.rows, 200);
-    passkey_grid_free(&grid);
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_int_equal(map.rows, 10);
+    expect_cell(&map, 0, 7, 20, 10);
+    passkey_map_free(&map);
+    assert_int_equal(passkey_map_build(&made->report, 200, &map), STATUS_OK);
+    assert_int_equal(map.rows, 200);
+    passkey_map_free(&map);
 }
 
-static void expect_last(const struct passkey_grid *grid, int64_t k, int64_t column, int64_t n,
+static void expect_last(const struct passkey_map *map, int64_t k, int64_t column, int64_t n,
                         int64_t correct) {
-    struct passkey_share share;
-    assert_true(passkey_last_k(grid, k, column, &share));
+    struct passkey_tally share;
+    assert_true(passkey_last_k(map, k, column, &share));
     assert_int_equal(share.n, n);
     assert_int_equal(share.correct, correct);
 }
@@ -203,28 +203,28 @@ static void expect_last(const struct passkey_grid *grid, int64_t k, int64_t colu
 // Ten rows a length; the shallower half is lost, but for the shortest length.
 static void last_k(void **state) {
     struct made *made = *state;
-    struct passkey_grid grid;
-    struct passkey_share share;
+    struct passkey_map map;
+    struct passkey_tally share;
     int64_t k[PASSKEY_KS_MOST];
     for (int64_t length = 1024; length <= 16384; length *= 4) {
         for (int i = 0; i < 10; i++) {
             add(made, length, (i + 0.5) / 10, length == 1024 || i >= 5);
         }
     }
-    assert_int_equal(passkey_grid_build(&made->report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    expect_last(&grid, 1024, 0, 10, 10); // all of it
-    expect_last(&grid, 512, 0, 5, 5);
-    expect_last(&grid, 1024, 1, 2, 2); // int(0.25 * 10) rows
-    expect_last(&grid, 2048, 2, 1, 1);
-    expect_last(&grid, 4096, 1, 10, 5);
-    assert_false(passkey_last_k(&grid, 1024, 2, &share)); // less than a row
-    assert_false(passkey_last_k(&grid, 2048, 0, &share)); // longer than the prompt
-    assert_int_equal(passkey_last_ks(&grid, k), 4);
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    expect_last(&map, 1024, 0, 10, 10); // all of it
+    expect_last(&map, 512, 0, 5, 5);
+    expect_last(&map, 1024, 1, 2, 2); // int(0.25 * 10) rows
+    expect_last(&map, 2048, 2, 1, 1);
+    expect_last(&map, 4096, 1, 10, 5);
+    assert_false(passkey_last_k(&map, 1024, 2, &share)); // less than a row
+    assert_false(passkey_last_k(&map, 2048, 0, &share)); // longer than the prompt
+    assert_int_equal(passkey_last_ks(&map, k), 4);
     assert_int_equal(k[0], 512); // of 1k and 4k
     assert_int_equal(k[1], 1024);
     assert_int_equal(k[2], 2048); // of 4k and 16k
     assert_int_equal(k[3], 4096); // 8192 of 16k alone
-    passkey_grid_free(&grid);
+    passkey_map_free(&map);
 }
 
 static void hostile_text(void **state) {
@@ -253,49 +253,49 @@ static void colours(void **state) {
 }
 
 static void expect_json(const struct passkey_report *report) {
-    struct passkey_grid grid;
+    struct passkey_map map;
     struct bytes out = {0};
     struct json json;
-    assert_int_equal(passkey_grid_build(report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    assert_int_equal(passkey_report_json(report, &grid, &out), STATUS_OK);
+    assert_int_equal(passkey_map_build(report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_int_equal(passkey_report_json(report, &map, &out), STATUS_OK);
     json_open(&json, out.data, out.count);
     if (!json_skip(&json) || !json_end(&json)) fail_msg("%s", json.wrong);
-    passkey_grid_free(&grid);
+    passkey_map_free(&map);
     bytes_free(&out);
 }
 
 static void next_to_nothing(void **state) {
     struct made *made = *state;
-    struct passkey_grid grid;
+    struct passkey_map map;
     int64_t length = 7;
     expect_json(&made->report);
     assert_true(passkey_report_lowest(&made->report, &length) == 1);
     assert_int_equal(length, 0);
     add(made, 64, 0, false);
     expect_json(&made->report);
-    assert_int_equal(passkey_grid_build(&made->report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    assert_int_equal(grid.lengths * grid.rows, 1);
-    passkey_grid_free(&grid);
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_int_equal(map.lengths * map.rows, 1);
+    passkey_map_free(&map);
     made->facts = (struct passkey_facts){0};
     expect_json(&made->report);
 }
 
 static void csv(void **state) {
     struct made *made = *state;
-    struct passkey_grid grid;
+    struct passkey_map map;
     struct bytes out = {0};
     add(made, 64, 0.25, true);
     add(made, 64, 0.75, true);
     add(made, 128, 0.25, false);
-    assert_int_equal(passkey_grid_build(&made->report, PASSKEY_ROWS_MOST, &grid), STATUS_OK);
-    assert_int_equal(passkey_report_csv(&grid, &out), STATUS_OK);
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_int_equal(passkey_report_csv(&map, &out), STATUS_OK);
     assert_int_equal(bytes_put(&out, "", 1), STATUS_OK);
     assert_string_equal(out.data, "length,depth,n,correct,accuracy,low,high\n"
                                   "64,0.25,1,1,1,0.20654931437723745,1\n"
                                   "64,0.75,1,1,1,0.20654931437723745,1\n"
                                   "128,0.25,1,0,0,0,0.79345068562276255\n"
                                   "128,0.75,0,0,,,\n");
-    passkey_grid_free(&grid);
+    passkey_map_free(&map);
     bytes_free(&out);
 }
 
