@@ -29,12 +29,17 @@ static void put_accuracy(const struct passkey_report *report, const struct passk
     put_chart(&chart, report, map, out);
 }
 
-// No more of them than there are shades: every second one, or fewer still.
+// From the shortest length on, so that each begins with all of a prompt; no more of them than there are
+// shades: every second one, or fewer still.
 static void put_last_k(const struct passkey_report *report, const struct passkey_map *map,
                        struct passkey_point *point, struct markup *out) {
     int64_t k[PASSKEY_KS_MOST];
     const int ks = passkey_last_ks(map, k);
-    const int every = (ks + PASSKEY_LINES_MOST - 1) / PASSKEY_LINES_MOST;
+    int first = 0;
+    while (first < ks && k[first] < map->column[0].length) {
+        first++;
+    }
+    const int every = (ks - first + PASSKEY_LINES_MOST - 1) / PASSKEY_LINES_MOST;
     struct passkey_line line[PASSKEY_LINES_MOST];
     char name[PASSKEY_LINES_MOST][PASSKEY_LENGTH_TEXT + 8];
     struct passkey_chart chart = {.title = "Accuracy for keys among the last k tokens",
@@ -42,7 +47,7 @@ static void put_last_k(const struct passkey_report *report, const struct passkey
                                   .shares = true,
                                   .low = 0,
                                   .high = 1};
-    for (int i = 0; i < ks; i += every) {
+    for (int i = first; i < ks; i += every) {
         const int at = chart.lines++;
         char text[PASSKEY_LENGTH_TEXT];
         passkey_length_text(k[i], text);
@@ -55,7 +60,7 @@ static void put_last_k(const struct passkey_report *report, const struct passkey
             to->low = to->high = (double)NAN; // whiskers of several lines would hide each other
         }
     }
-    if (ks > 0) put_chart(&chart, report, map, out);
+    if (chart.lines > 0) put_chart(&chart, report, map, out);
 }
 
 static void put_means(const struct passkey_report *report, const struct passkey_map *map,
@@ -67,12 +72,12 @@ static void put_means(const struct passkey_report *report, const struct passkey_
         point[i] = nowhere;
         point[i].value = map->column[i].answer_nll;
     }
-    put_chart(&chart, report, map, out);
+    if (isfinite(map->all.answer_nll)) put_chart(&chart, report, map, out);
     chart.title = "Margin, median: below 0 another token was likelier";
     for (int64_t i = 0; i < map->lengths; i++) {
         point[i].value = map->column[i].margin;
     }
-    put_chart(&chart, report, map, out);
+    if (isfinite(map->all.margin)) put_chart(&chart, report, map, out);
 }
 
 void passkey_html_charts(const struct passkey_report *report, const struct passkey_map *map,

@@ -123,7 +123,9 @@ void passkey_html_command(const struct passkey_report *report, const struct pass
     struct json json;
     struct member member;
     const char *model = facts->model_name == NULL ? "DIR" : facts->model_name;
-    markup(out, "<section class=\"card\"><h2>Once more</h2>\n<pre><code>longscan passkey --model ");
+    markup(
+        out,
+        "<section class=\"card\"><h2>To run it again</h2>\n<pre><code>longscan passkey --model ");
     put_word(out, model, strlen(model));
     for (int64_t i = 0; i < map->lengths; i++) {
         char length[PASSKEY_LENGTH_TEXT];

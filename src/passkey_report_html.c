@@ -22,11 +22,13 @@ static const char style[] =
     "span{color:#59636e;font-size:13.5px}"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));"
     "gap:18px;margin:0 0 18px}.charts .card{margin:0}"
-    "svg{display:block;max-width:100%;height:auto;margin:0 auto}.charts svg{width:100%}"
+    "svg{display:block;max-width:100%;height:auto;margin:0 auto}.charts svg,.wide "
+    "svg{width:100%}.wide svg{min-width:640px}"
     "table{border-collapse:collapse;width:100%;font-size:14px}"
     "th,td{padding:5px 10px;text-align:right;border-bottom:1px solid #e6eaef;white-space:nowrap}"
     "th{color:#59636e;font-weight:600}th.text,td.text{text-align:left}"
-    "td.text{white-space:pre-wrap;overflow-wrap:anywhere}tr:last-child td{border-bottom:0}"
+    "td.wrap{white-space:pre-wrap;overflow-wrap:anywhere;min-width:12ch}tr:last-child "
+    "td{border-bottom:0}"
     "tfoot td{font-weight:600}"
     "code,pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}"
     "pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}"
@@ -135,7 +137,7 @@ static void put_sample(struct markup *out, const struct passkey_result *result) 
     put_count(out, "</code></td><td>", sample->length, "</td>");
     markup(out, "<td>%.3g%%</td><td class=\"text\"><code><bdi>", 100 * sample->depth);
     put_string(out, sample->key);
-    markup(out, "</bdi></code></td><td class=\"text\"><code><bdi>");
+    markup(out, "</bdi></code></td><td class=\"text wrap\"><code><bdi>");
     markup_text(out, result->prediction, result->prediction_bytes);
     markup(out, "</bdi></code></td>");
     put_number(out, result->answer_nll);
@@ -220,7 +222,10 @@ static void put_page(const struct passkey_report *report, const struct passkey_m
            "of it and is asked for the key.</p></header>\n");
     put_tiles(report, map, out);
     if (map->lengths > 0) {
-        markup(out, "<section class=\"card\">\n");
+        markup(out,
+               "<section class=\"card wide\"><h2>By length and depth</h2>\n<p class=\"note\">"
+               "Percents of samples that are correct; a depth of 0%% is the prompt's beginning."
+               "</p>\n");
         passkey_svg_heat(report, map, false, out);
         markup(out, "</section>\n");
         passkey_html_charts(report, map, out);

@@ -12,11 +12,12 @@ const char passkey_style[] =
     ".passkey .surface{fill:#15191f}.passkey .ink{fill:#e6edf3}.passkey .muted{fill:#9aa4af}"
     ".passkey .rule{stroke:#2c333c}.passkey .mark{stroke:#e6edf3}.passkey .halo{stroke:#15191f}"
     ".passkey .none{fill:#1c2128;stroke:#444c56}"
-    ".passkey .shade0{stroke:#6cb0ff;fill:#6cb0ff}.passkey .shade1{stroke:#3c7f9e;fill:#3c7f9e}"
-    ".passkey .shade2{stroke:#4593b1;fill:#4593b1}.passkey .shade3{stroke:#55a8c2;fill:#55a8c2}"
-    ".passkey .shade4{stroke:#6fbcd1;fill:#6fbcd1}.passkey .shade5{stroke:#8ecfde;fill:#8ecfde}"
-    ".passkey .shade6{stroke:#aedfe9;fill:#aedfe9}.passkey .shade7{stroke:#ccecf2;fill:#ccecf2}"
-    ".passkey .shade8{stroke:#ebf8fb;fill:#ebf8fb}"
+    ".passkey .shade0{stroke:#6cb0ff;fill:#6cb0ff}.passkey .shade1{stroke:#2f6d8f;fill:#2f6d8f}"
+    ".passkey .shade2{stroke:#387fa1;fill:#387fa1}.passkey .shade3{stroke:#4291b3;fill:#4291b3}"
+    ".passkey .shade4{stroke:#53a3c1;fill:#53a3c1}.passkey .shade5{stroke:#68b5ce;fill:#68b5ce}"
+    ".passkey .shade6{stroke:#80c6d9;fill:#80c6d9}.passkey .shade7{stroke:#9dd5e3;fill:#9dd5e3}"
+    ".passkey .shade8{stroke:#b9e3ec;fill:#b9e3ec}.passkey .shade9{stroke:#d7f0f5;fill:#d7f0f5}"
+    ".passkey .shade10{stroke:#f4fcfd;fill:#f4fcfd}"
     "}";
 
 void markup(struct markup *markup, const char *format, ...) {
@@ -73,15 +74,15 @@ void markup_text(struct markup *out, const char *text, size_t bytes) {
 
 struct colour colour_of(double share) {
     static const struct colour stops[] = {
-        {158, 26,  50 },
-        {203, 58,  58 },
-        {233, 112, 81 },
-        {247, 173, 104},
-        {250, 223, 141},
-        {209, 226, 137},
-        {138, 201, 138},
-        {44,  150, 116},
-        {8,   106, 94 },
+        {138, 16,  46 },
+        {190, 44,  54 },
+        {224, 92,  70 },
+        {244, 158, 98 },
+        {250, 221, 140},
+        {208, 224, 140},
+        {142, 207, 144},
+        {82,  188, 144},
+        {24,  164, 138},
     };
     const int last = (int)(sizeof stops / sizeof stops[0]) - 1;
     const double place = share <= 0 ? 0 : share >= 1 ? last : share * last;

@@ -20,8 +20,8 @@ struct colour {
     int red, green, blue;
 };
 
-// Red (0) over yellow to green (1). The ends differ in blue too, so that they stay two for eyes that
-// tell red and green apart badly.
+// Dark red (0) over yellow to a bluish green (1). The ends differ in brightness and in blue too, so
+// that they stay two for eyes that tell red and green apart badly.
 struct colour colour_of(double share);
 // Black or white, whichever reads better upon it.
 struct colour colour_upon(struct colour colour);
@@ -56,7 +56,7 @@ struct passkey_chart {
     double low, high; // of the axis; equal: as the values need
 };
 
-#define PASSKEY_LINES_MOST 8 // so many shades there are
+#define PASSKEY_LINES_MOST 10 // so many shades there are
 
 // Nothing without lengths.
 void passkey_svg_chart(const struct passkey_chart *chart, const struct passkey_report *report,

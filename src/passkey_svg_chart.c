@@ -6,7 +6,7 @@
 #include <math.h>
 
 #define WIDTH   520.0
-#define HEIGHT  320.0
+#define HEIGHT  310.0
 #define LEFT    58.0
 #define TOP     52.0
 #define BOTTOM  256.0
@@ -15,9 +15,10 @@
 #define PADDING 18.0 // from the axis to the first length, and from the last to the end
 #define TICKS   5
 
-// Of a light page: one line alone, then up to eight in order.
-static const char *const shades[] = {"#2a6fdb", "#7cc0d0", "#52a6c0", "#3a8cb2", "#2d72a3",
-                                     "#2a5791", "#2b3d7c", "#2d2761", "#25123f"};
+// Of a light page: one line alone, then several in order.
+static const char *const shades[] = {"#2a6fdb", "#86c8d2", "#6ab6ca", "#4fa4c2",
+                                     "#3f8fb7", "#337aac", "#2e659f", "#314f91",
+                                     "#323a7f", "#2f2664", "#2b1248"};
 
 struct plot {
     const struct passkey_chart *chart;
@@ -191,7 +192,7 @@ static void put_lines(const struct plot *plot) {
         for (int64_t column = 0; column < plot->map->lengths; column++) {
             put_point(plot, &chart->line[i], column);
         }
-        const double y = TOP + 8 + 22.0 * (chart->lines - 1 - i);
+        const double y = TOP + 6 + 20.0 * (chart->lines - 1 - i);
         if (!alone) {
             markup(plot->out, "<path d=\"M%.1f %.1fh18\" stroke-width=\"3\"/>\n", plot->right + 14,
                    y);

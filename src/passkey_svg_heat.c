@@ -8,7 +8,8 @@
 
 #define LEFT         84.0
 #define RIGHT        104.0
-#define TOP          104.0
+#define TOP          44.0 // before the plot
+#define TITLES       60.0 // before that, in a file of its own
 #define CELL_WIDE    80.0
 #define CELL_LEAST   14.0
 #define CELL_HIGH    56.0
@@ -17,13 +18,14 @@
 #define ALL_HIGH     400.0
 #define LEGEND_LEAST 120.0
 #define LETTER       0.56 // of a font's size: how wide a letter is, about
+#define LETTER_BOLD  0.64
 
 struct heat {
     const struct passkey_report *report;
     const struct passkey_map *map;
     struct markup *out;
     double cell_wide, cell_high; // with the gap between them
-    double wide, high;           // of the plot
+    double top, wide, high;      // of the plot
     double strip, strip_high;    // where the row of all depths begins
     double labels_high;          // of the lengths below
     bool upright;                // they are
@@ -49,7 +51,7 @@ static size_t longest_label(const struct passkey_map *map) {
 }
 
 static struct heat lay_out(const struct passkey_report *report, const struct passkey_map *map,
-                           struct markup *out) {
+                           bool alone, struct markup *out) {
     struct heat heat = {.report = report, .map = map, .out = out};
     const double label = 13 * LETTER * (double)longest_label(map);
     heat.cell_wide = at_most(ALL_WIDE / (double)map->lengths, CELL_WIDE);
@@ -58,13 +60,14 @@ static struct heat lay_out(const struct passkey_report *report, const struct pas
     heat.cell_high = at_least(at_most(ALL_HIGH / (double)map->rows, CELL_HIGH), 5);
     heat.wide = heat.cell_wide * (double)map->lengths;
     heat.high = heat.cell_high * (double)map->rows;
-    heat.strip = TOP + heat.high + 10;
+    heat.top = alone ? TITLES + TOP : TOP;
+    heat.strip = heat.top + heat.high + 10;
     heat.strip_high = at_least(at_most(heat.cell_high, 40), 20);
     heat.upright = label + 8 > heat.cell_wide;
     heat.labels_high = heat.upright ? label + 8 : 14;
     heat.width = LEFT + heat.wide + RIGHT;
     heat.height =
-        at_least(heat.strip + heat.strip_high, TOP + LEGEND_LEAST) + heat.labels_high + 50;
+        at_least(heat.strip + heat.strip_high, heat.top + LEGEND_LEAST) + heat.labels_high + 50;
     return heat;
 }
 
@@ -90,7 +93,7 @@ static void put_cell(const struct heat *heat, int64_t column, int64_t row,
                      struct passkey_tally share) {
     const bool strip = row < 0;
     const double high = strip ? heat->strip_high : heat->cell_high;
-    const double y = strip ? heat->strip : TOP + heat->cell_high * (double)row;
+    const double y = strip ? heat->strip : heat->top + heat->cell_high * (double)row;
     const double x = column_at(heat, column);
     const double least = at_most(high, heat->cell_wide);
     const double gap = least >= 20 ? 1 : least >= 10 ? 0.5 : 0;
@@ -146,14 +149,15 @@ static void put_depths(const struct heat *heat) {
     markup(out, "<g class=\"ink\" fill=\"#1f2328\" font-size=\"13\" text-anchor=\"end\">\n");
     for (int64_t row = 0; row < heat->map->rows; row += every) {
         markup(out, "<text x=\"%.1f\" y=\"%.2f\">%.3g%%</text>\n", LEFT - 10,
-               TOP + heat->cell_high * ((double)row + 0.5) + 4.5, 100 * heat->map->depth[row]);
+               heat->top + heat->cell_high * ((double)row + 0.5) + 4.5,
+               100 * heat->map->depth[row]);
     }
     markup(out, "<text x=\"%.1f\" y=\"%.2f\" font-weight=\"700\">all</text>\n</g>\n", LEFT - 10,
            heat->strip + heat->strip_high / 2 + 4.5);
     markup(out,
            "<text class=\"muted\" fill=\"#59636e\" font-size=\"13\" text-anchor=\"middle\" "
-           "transform=\"translate(24 %.1f) rotate(-90)\">depth of the key</text>\n",
-           TOP + at_least(heat->high, 96) / 2);
+           "transform=\"translate(20 %.1f) rotate(-90)\">depth of the key</text>\n",
+           heat->top + at_least(heat->high, 96) / 2);
 }
 
 static void put_lengths(const struct heat *heat) {
@@ -195,18 +199,18 @@ static void put_trained(const struct heat *heat) {
     markup(out,
            "<path class=\"halo\" d=\"M%.2f %.1fV%.2f\" stroke=\"#ffffff\" "
            "stroke-width=\"5\"/>\n",
-           x, TOP - 8, end);
+           x, heat->top - 8, end);
     markup(out,
            "<path class=\"mark\" d=\"M%.2f %.1fV%.2f\" stroke=\"#1f2328\" "
            "stroke-width=\"1.75\" stroke-dasharray=\"5 4\"/>\n",
-           x, TOP - 8, end);
+           x, heat->top - 8, end);
     markup(out,
            "<text class=\"ink\" fill=\"#1f2328\" font-size=\"12.5\" font-weight=\"600\" "
            "text-anchor=\"%s\" x=\"%.2f\" y=\"%.1f\">trained on %s</text></g>\n",
-           column == 0            ? "start"
-           : x + 60 > heat->width ? "end"
-                                  : "middle",
-           x, TOP - 14, text);
+           column == 0         ? "start"
+           : column == lengths ? "end"
+                               : "middle",
+           x, heat->top - 14, text);
 }
 
 static void put_legend(const struct heat *heat) {
@@ -221,23 +225,23 @@ static void put_legend(const struct heat *heat) {
     markup(out,
            "</linearGradient></defs>\n<rect x=\"%.2f\" y=\"%.1f\" width=\"14\" height=\"%.2f\" "
            "rx=\"3\" fill=\"url(#passkey-scale)\"/>\n",
-           x, TOP, high);
+           x, heat->top, high);
     markup(out, "<g class=\"muted\" fill=\"#59636e\" font-size=\"12\">\n");
     for (int i = 0; i <= 4; i++) {
         markup(out, "<text x=\"%.2f\" y=\"%.2f\">%d%%</text>\n", x + 21,
-               TOP + 4.5 + high * (4 - i) / 4 +
+               heat->top + 4.5 + high * (4 - i) / 4 +
                    (i == 4   ? 4
                     : i == 0 ? -4
                              : 0),
                25 * i);
     }
-    markup(out, "<text x=\"%.2f\" y=\"%.2f\">correct</text>\n</g>\n", x, TOP - 14);
+    markup(out, "<text x=\"%.2f\" y=\"%.2f\">correct</text>\n</g>\n", x, heat->top - 14);
 }
 
 // The end of a path says more than its beginning.
 static void put_name(const struct heat *heat) {
     const char *name = heat->report->facts->model_name;
-    const size_t most = (size_t)((heat->width - 48) / (20 * LETTER)) - 1;
+    const size_t most = (size_t)((heat->width - 48) / (20 * LETTER_BOLD));
     size_t bytes = name == NULL ? 0 : strlen(name), first = 0;
     if (bytes > most) {
         first = bytes - most;
@@ -272,9 +276,9 @@ static void put_titles(const struct heat *heat) {
 
 void passkey_svg_heat(const struct passkey_report *report, const struct passkey_map *map,
                       bool alone, struct markup *out) {
-    const struct heat heat = lay_out(report, map, out);
+    const struct heat heat = lay_out(report, map, alone, out);
     passkey_svg_begin(out, heat.width, heat.height, alone, "Passkey retrieval by length and depth");
-    put_titles(&heat);
+    if (alone) put_titles(&heat);
     put_cells(&heat);
     put_depths(&heat);
     put_lengths(&heat);
