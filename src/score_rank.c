@@ -4,41 +4,27 @@
 #include "ops/model/model.h"
 #include "src/device.h"
 #include "src/endpoints.h"
-#include "src/launch.h"
+#include "src/rank_model.h"
 #include "src/summary.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
-#define LOAD_MS           600000    // ranks may load a model at unlike speed
 #define QUEUE_STEPS       8         // steps' worth of tokens that may wait
 
 struct rank_run {
     const struct settings *settings;
     const struct score_place *place;
-    struct backend *backend;
-    struct model *model;
+    struct rank_model rank;
     struct endpoints endpoints;
     struct result_ids ids;
     struct report *report;
     struct pipeline_counts counts;
-    char mark[64]; // of ids, beside committed offsets
-    int64_t step_tokens;
+    char mark[64];          // of ids, beside committed offsets
     int64_t inputs_skipped; // --resume: their outputs are complete
 };
-
-static bool leads_group(const struct rank_run *run) {
-    return run->place->group->rank == 0;
-}
-
-static bool speaks(const struct rank_run *run) {
-    return run->place->world->rank == 0;
-}
 
 // What changes a score, and nothing else: not ranks, steps, threads or times. The model has a hash
 // of its own beside this one.
@@ -46,68 +32,25 @@ static uint64_t settings_hash(const struct rank_run *run) {
     char text[256];
     const struct tokenizer *tokenizer = run->endpoints.tokenizer;
     // 0: none is put before a document; 1 and up: that token and one
-    const int bos = run->settings->bos ? 1 + model_info(run->model)->bos_token : 0;
+    const int bos = run->settings->bos ? 1 + model_info(run->rank.model)->bos_token : 0;
     const int bytes = snprintf(text, sizeof text, "dtype=%s bos=%d tokenizer=%s:%016llx",
-                               device_dtype(run->settings, run->backend), bos,
+                               device_dtype(run->settings, run->rank.backend), bos,
                                tokenizer != NULL ? tokenizer->name : "none",
                                (unsigned long long)(tokenizer != NULL ? tokenizer->hash : 0));
     return hash_bytes(text, (size_t)bytes);
 }
 
-static enum status check_model(const char *model) {
-    struct stat about;
-    const bool there = stat(model, &about) == 0;
-    if (there && S_ISDIR(about.st_mode)) return STATUS_OK;
-    if (there) {
-        return FAIL(USAGE,
-                    "--model %s is a file; give the folder it is in, with config.json and "
-                    "model.safetensors or pytorch_model.bin",
-                    model);
-    }
-    return FAIL(USAGE,
-                "--model %s: there is no such folder; it takes a local folder with config.json and "
-                "model.safetensors or pytorch_model.bin, names of a hub are not downloaded",
-                model);
-}
-
 static enum status open_model(struct rank_run *run) {
-    const struct settings *settings = run->settings;
-    const struct model_settings sizes = {.step_tokens = run->step_tokens,
-                                         .gated_norm = gated_norm_of(settings->gated_norm)};
-    const struct device_share share = {run->place->local_ranks, run->place->local_rank};
-    char numerics[sizeof run->backend->numerics]; // as the log has said
-    memcpy(numerics, run->backend->numerics, sizeof numerics);
-    TRY(device_share_begin(run->backend, run->place->world, run->place->local_rank));
-    TRY(model_open(settings->model, run->backend, &sizes, &run->model));
-    device_share_end(run->backend, &share, speaks(run));
-    if (speaks(run) && strcmp(run->backend->numerics, numerics) != 0) {
-        LOG(INFO, "numerics of this model: %s", run->backend->numerics);
-    }
-    const struct model_info *info = model_info(run->model);
-    if (settings->bos && info->bos_token < 0) {
-        return FAIL(MISMATCH, "--bos: the config in %s names no bos_token_id", settings->model);
-    }
+    TRY(rank_model_open(&run->rank, false));
+    const struct model_info *info = model_info(run->rank.model);
     TRY(endpoints_choose_tokenizer(&run->endpoints, info->vocab_size));
     run->ids = (struct result_ids){
         .model = info->hash,
         .settings = settings_hash(run),
-        .numerics = hash_bytes(run->backend->numerics, strlen(run->backend->numerics))};
+        .numerics = hash_bytes(run->rank.backend->numerics, strlen(run->rank.backend->numerics))};
     snprintf(run->mark, sizeof run->mark, "model=%016llx;settings=%016llx",
              (unsigned long long)run->ids.model, (unsigned long long)run->ids.settings);
     return STATUS_OK;
-}
-
-static enum status agree(const struct rank_run *run) {
-    const struct model_info *info = model_info(run->model);
-    struct pipeline_identity mine;
-    memset(&mine, 0, sizeof mine);
-    mine.program = hash_bytes(LONGSCAN_VERSION, strlen(LONGSCAN_VERSION));
-    mine.model = info->hash;
-    mine.settings = run->ids.settings;
-    mine.layer_bytes = info->layer_bytes;
-    mine.step_tokens = run->step_tokens;
-    memcpy(mine.numerics, run->backend->numerics, sizeof mine.numerics);
-    return pipeline_agree(run->place->world, &mine, LOAD_MS);
 }
 
 static int64_t bad_of(const struct documents_counts *counts) {
@@ -123,14 +66,6 @@ static void tell_report(void *listener, const struct documents_counts *counts,
     report_progress(listener, counts, source);
 }
 
-// NULL: there is none, which matters when states do not fit into memory.
-static const char *spill_folder(const struct settings *settings) {
-    const char *folder = getenv("TMPDIR");
-    if (settings->spill != NULL) return settings->spill;
-    if (folder == NULL || folder[0] == '\0') folder = "/tmp";
-    return access(folder, W_OK) == 0 ? folder : NULL;
-}
-
 // Results on standard output are written so often even if commits are seldom: somebody may wait for
 // each.
 #define SHOWN_MS 1000
@@ -142,46 +77,34 @@ static int64_t commit_interval(const struct rank_run *run) {
                                                             : settings->commit_interval_ms;
 }
 
-enum transport_wish score_transport(const struct settings *settings) {
-    if (strcmp(settings->transport, "auto") == 0) return TRANSPORT_AUTO;
-    return strcmp(settings->transport, "nccl") == 0 ? TRANSPORT_DIRECT : TRANSPORT_HOST;
-}
-
 static struct pipeline_settings pipeline_settings(const struct rank_run *run) {
     const struct settings *settings = run->settings;
-    const int64_t capacity = run->step_tokens * run->place->group->ranks;
-    return (struct pipeline_settings){
-        .step_tokens = run->step_tokens,
- // a state over a local link costs about as long as a few tokens take; a chunk is worth it
-        .move_tokens = CHUNK_TOKENS / 8,
-        .queue_tokens =
-            settings->queue_tokens > 0 ? settings->queue_tokens : QUEUE_STEPS * capacity,
-        .commit_interval_ms = commit_interval(run),
-        .mark = run->mark,
-        .close_open = settings->close_open,
-        .peer_timeout_ms = (int32_t)settings->peer_timeout_ms,
-        .transport = score_transport(settings),
-        .device_slots = settings->slots,
-        .host_slots_bytes = (size_t)settings->host_slots_bytes,
-        .spill_folder = spill_folder(settings),
-        .idle_ms = settings->idle_ms,
-        .documents = {.bos = settings->bos && run->model != NULL ? model_info(run->model)->bos_token
-                                                                 : -1,
-                      .ordered = !run->endpoints.topic_in,
-                      .tally = {.score_every = settings->score_every,
-                                .windows_apart = settings->windows != NULL,
-                                .token_nll = settings->token_nll}},
-        .stop = stop_requested,
-        .progress = run->report != NULL ? tell_report : NULL,
-        .listener = run->report,
+    const int64_t capacity = run->rank.step_tokens * run->place->group->ranks;
+    const struct model *model = run->rank.model;
+    struct pipeline_settings pipeline = rank_model_pipeline(&run->rank);
+    pipeline.queue_tokens =
+        settings->queue_tokens > 0 ? settings->queue_tokens : QUEUE_STEPS * capacity;
+    pipeline.commit_interval_ms = commit_interval(run);
+    pipeline.mark = run->mark;
+    pipeline.close_open = settings->close_open;
+    pipeline.idle_ms = settings->idle_ms;
+    pipeline.documents = (struct documents_settings){
+        .bos = settings->bos && model != NULL ? model_info(model)->bos_token : -1,
+        .ordered = !run->endpoints.topic_in,
+        .tally = {.score_every = settings->score_every,
+                  .windows_apart = settings->windows != NULL,
+                  .token_nll = settings->token_nll}
     };
+    pipeline.progress = run->report != NULL ? tell_report : NULL;
+    pipeline.listener = run->report;
+    return pipeline;
 }
 
 static enum status run_pipeline(struct rank_run *run, int *exit_code) {
     const struct pipeline_settings pipeline = pipeline_settings(run);
     const struct pipeline_rank rank = {.group = run->place->group,
-                                       .backend = run->backend,
-                                       .model = run->model,
+                                       .backend = run->rank.backend,
+                                       .model = run->rank.model,
                                        .source = run->endpoints.source,
                                        .sink = run->endpoints.sink,
                                        .letters = run->endpoints.letters};
@@ -203,23 +126,24 @@ static int64_t peak_bytes(void) {
 
 static void own_totals(const struct rank_run *run, int exit_code, struct score_totals *totals) {
     const struct leader_counts *leader = &run->counts.leader;
-    *totals = (struct score_totals){.documents = leader->documents,
-                                    .steps = leader->steps,
-                                    .moves = leader->moves,
-                                    .hand_overs = leader->hand_overs,
-                                    .spills = run->counts.slots.spills,
-                                    .ingest_ns = leader->ingest_ns,
-                                    .plan_ns = leader->plan_ns,
-                                    .emit_ns = leader->emit_ns,
-                                    .commit_ns = leader->commit_ns,
-                                    .run_ns = leader->run_ns,
-                                    .compute_ns = run->counts.worker.compute_ns,
-                                    .wait_ns = run->counts.worker.wait_ns,
-                                    .peak_bytes = peak_bytes(),
-                                    .inputs_skipped = speaks(run) ? run->inputs_skipped : 0,
-                                    .exit_code = exit_code,
-                                    .ranks = 1,
-                                    .leaders = leads_group(run) ? 1 : 0};
+    *totals =
+        (struct score_totals){.documents = leader->documents,
+                              .steps = leader->steps,
+                              .moves = leader->moves,
+                              .hand_overs = leader->hand_overs,
+                              .spills = run->counts.slots.spills,
+                              .ingest_ns = leader->ingest_ns,
+                              .plan_ns = leader->plan_ns,
+                              .emit_ns = leader->emit_ns,
+                              .commit_ns = leader->commit_ns,
+                              .run_ns = leader->run_ns,
+                              .compute_ns = run->counts.worker.compute_ns,
+                              .wait_ns = run->counts.worker.wait_ns,
+                              .peak_bytes = peak_bytes(),
+                              .inputs_skipped = rank_speaks(run->place) ? run->inputs_skipped : 0,
+                              .exit_code = exit_code,
+                              .ranks = 1,
+                              .leaders = rank_leads(run->place) ? 1 : 0};
 }
 
 static void add_totals(struct score_totals *sum, const struct score_totals *more) {
@@ -290,12 +214,12 @@ static void judge(const struct settings *settings, struct score_totals *totals) 
 static enum status score(struct rank_run *run, struct score_totals *totals) {
     const struct settings *settings = run->settings;
     int exit_code = 0;
-    TRY(check_model(settings->model));
+    TRY(rank_model_check(settings));
     TRY(endpoints_check(settings, &run->endpoints));
     for (int64_t i = 0; run->endpoints.complete != NULL && i < run->endpoints.inputs.count; i++) {
         run->inputs_skipped += run->endpoints.complete[i];
     }
-    if (speaks(run) && run->endpoints.older > 0) {
+    if (rank_speaks(run->place) && run->endpoints.older > 0) {
         LOG(INFO,
             run->endpoints.older == 1
                 ? "--resume: %lld output is older than its input and is made again"
@@ -303,61 +227,54 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
             (long long)run->endpoints.older);
     }
     if (run->place->groups > 1) TRY(endpoints_check_groups(&run->endpoints, run->place->groups));
-    if (speaks(run) && settings->summary != NULL) TRY(summary_check(settings->summary));
-    const struct device_share share = {.ranks = run->place->local_ranks,
-                                       .rank = run->place->local_rank};
-    TRY(device_open(settings, &share, speaks(run), &run->backend));
-    run->step_tokens =
-        settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(run->backend);
+    if (rank_speaks(run->place) && settings->summary != NULL) TRY(summary_check(settings->summary));
+    TRY(rank_model_begin(&run->rank));
     const struct pipeline_settings pipeline = pipeline_settings(run);
     TRY(pipeline_check(&pipeline));
     TRY(open_model(run));
-    if (speaks(run)) TRY(endpoints_verify(&run->endpoints, &run->ids));
-    TRY(agree(run));
+    if (rank_speaks(run->place)) TRY(endpoints_verify(&run->endpoints, &run->ids));
+    TRY(rank_model_agree(&run->rank, run->ids.settings));
     if (settings->dry_run) {
-        if (speaks(run)) {
+        if (rank_speaks(run->place)) {
             LOG(INFO, "dry run: model, input and output are in order%s",
                 run->endpoints.topic_in || run->endpoints.topic_out ? "; brokers were not asked"
                                                                     : "");
         }
         return STATUS_OK;
     }
-    if (leads_group(run)) {
+    if (rank_leads(run->place)) {
         TRY(endpoints_open(&run->endpoints, run->place->group_index, run->place->groups,
                            &run->ids));
     }
-    if (speaks(run)) TRY(report_open(settings, &run->report));
+    if (rank_speaks(run->place)) TRY(report_open(settings, &run->report));
     const enum status status = run_pipeline(run, &exit_code);
     totals->exit_code = exit_code;
     if (status != STATUS_OK && status != STATUS_STOPPED) return status;
     TRY(endpoints_close(&run->endpoints));
     TRY(gather_totals(run, exit_code, totals));
     judge(settings, totals);
-    if (speaks(run) && run->endpoints.topic_in && totals->exit_code == 0 &&
+    if (rank_speaks(run->place) && run->endpoints.topic_in && totals->exit_code == 0 &&
         totals->documents.rows == 0 && totals->documents.open == 0) {
         LOG(INFO,
             "nothing new: job %s has read this topic to its end; another --job reads it again",
             settings->job);
     }
-    return speaks(run) ? report_close(&run->report, totals) : STATUS_OK;
+    return rank_speaks(run->place) ? report_close(&run->report, totals) : STATUS_OK;
 }
 
 enum status score_on_rank(const struct settings *settings, const struct score_place *place,
                           struct score_totals *totals) {
-    struct rank_run run = {.settings = settings, .place = place};
+    struct rank_run run = {
+        .settings = settings, .place = place, .rank = {.settings = settings, .place = place}
+    };
     *totals = (struct score_totals){0};
     const enum status status = score(&run, totals);
     if (status != STATUS_OK) {
         if (totals->exit_code == 0) totals->exit_code = status_exit_code(status);
-        launch_tell_failure(totals->exit_code);
-        // the leader of the group may still be removing what it has half written
-        if (place->group->rank != 0) nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
-        place->group->table->abort(place->group, launch_exit_code(totals->exit_code));
-        place->world->table->abort(place->world, launch_exit_code(totals->exit_code));
+        rank_model_fail(place, totals->exit_code);
     }
     (void)!endpoints_close(&run.endpoints);
     report_drop(&run.report);
-    model_close(run.model);
-    if (run.backend != NULL) run.backend->table->close(run.backend);
+    rank_model_close(&run.rank);
     return status;
 }
