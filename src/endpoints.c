@@ -216,15 +216,7 @@ enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t voca
                     settings->model);
     }
     if (endpoints->tokenizer == NULL) return STATUS_OK;
-    if (strcmp(endpoints->tokenizer->name, "byte") == 0 && vocab_size > 1024) {
-        LOG(WARN, "--tokenizer byte: a token a byte, for a model of %d tokens; is it one of bytes?",
-            vocab_size);
-    }
-    if (endpoints->tokenizer->vocab_size > vocab_size) {
-        return FAIL(MISMATCH, "tokenizer %s has %d ids, the model only %d", name,
-                    endpoints->tokenizer->vocab_size, vocab_size);
-    }
-    return STATUS_OK;
+    return tokenizer_fits(endpoints->tokenizer, name, vocab_size);
 }
 
 #ifdef LONGSCAN_WITH_KAFKA

@@ -19,17 +19,23 @@ static const char doctor_codes[] =
     "4 if ranks have different versions; 140 if --brokers are not reached within\n"
     "--broker-timeout; 142 if a rank is lost.\n";
 
+static const char passkey_codes[] =
+    "Exit codes: those of score, and 6 if --fail-below is given and a length's accuracy is\n"
+    "lower. --output DIR gets results.jsonl, summary.json, summary.csv, heatmap.svg and\n"
+    "report.html; without it results go to standard output.\n";
+
 static const struct verb verbs[] = {
-    {"score",    "score documents from files or a topic",                  NULL,         verb_score   },
-    {"run",      "start a verb on several ranks through mpirun",           NULL,         verb_run     },
-    {"publish",  "write documents into a topic of token records",          NULL,         verb_publish },
-    {"read",     "print a topic's results, dead letters or token records", NULL,         verb_read    },
-    {"info",     "what a model is: sizes, state, work, what it can hold",  NULL,         verb_info    },
-    {"bench",    "measure a model's speed against the machine's limits",   NULL,         verb_bench   },
-    {"verify",   "check a model on this machine against exact arithmetic", NULL,         verb_verify  },
-    {"doctor",   "what is found on this machine, and what is amiss",       doctor_codes, verb_doctor  },
-    {"tokenize", "turn text into a model's token ids, or back",            NULL,         verb_tokenize},
-    {"broker",   "serve an in-memory Kafka broker for trying things out",  NULL,         verb_broker  },
+    {"score",    "score documents from files or a topic",                  NULL,          verb_score   },
+    {"passkey",  "find out how far back a model finds a hidden key",       passkey_codes, verb_passkey },
+    {"run",      "start a verb on several ranks through mpirun",           NULL,          verb_run     },
+    {"publish",  "write documents into a topic of token records",          NULL,          verb_publish },
+    {"read",     "print a topic's results, dead letters or token records", NULL,          verb_read    },
+    {"info",     "what a model is: sizes, state, work, what it can hold",  NULL,          verb_info    },
+    {"bench",    "measure a model's speed against the machine's limits",   NULL,          verb_bench   },
+    {"verify",   "check a model on this machine against exact arithmetic", NULL,          verb_verify  },
+    {"doctor",   "what is found on this machine, and what is amiss",       doctor_codes,  verb_doctor  },
+    {"tokenize", "turn text into a model's token ids, or back",            NULL,          verb_tokenize},
+    {"broker",   "serve an in-memory Kafka broker for trying things out",  NULL,          verb_broker  },
 };
 #define VERBS ((int)(sizeof verbs / sizeof verbs[0]))
 
@@ -70,7 +76,7 @@ static void setup_log(const struct settings *settings) {
 // Then it looks at dry_run itself.
 static bool checks_more(const struct verb *verb) {
     return verb->run == verb_score || verb->run == verb_run || verb->run == verb_bench ||
-           verb->run == verb_verify || verb->run == verb_info;
+           verb->run == verb_verify || verb->run == verb_info || verb->run == verb_passkey;
 }
 
 static enum status run_with(const struct verb *verb, const struct options *options,

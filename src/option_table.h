@@ -22,6 +22,8 @@ enum verb_bit {
     VERB_PASSKEY = 1u << 10,
 };
 
+#define VERBS_OVER_RANKS (VERB_SCORE | VERB_PASSKEY | VERB_BENCH | VERB_DOCTOR) // that `run` starts
+
 enum option_kind {
     OPTION_FLAG,      // bool
     OPTION_TEXT,      // const char *
@@ -64,7 +66,8 @@ struct option {
     const char *choices;  // "a|b|c", for OPTION_CHOICE
     const char *value;    // what --help shows for the value
     const char *help;
-    const char *score_help, *verify_help; // what --help of these says instead; NULL: the same
+    const char *score_help, *verify_help,
+        *passkey_help; // what --help of these says instead; NULL: the same
 };
 
 // All rows, in the order in which --help shows them.

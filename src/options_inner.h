@@ -4,7 +4,7 @@
 #include "src/option_value.h"
 #include "src/options.h"
 
-#define OPTION_ROWS_MOST 80
+#define OPTION_ROWS_MOST 128
 
 enum origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_ARGUMENT };
 

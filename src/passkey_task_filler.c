@@ -97,7 +97,7 @@ enum status passkey_filler_file(const char *path, struct passkey_filler *filler)
     struct bytes *text = &filler->text;
     size_t white = 0;
     FILE *file = fopen(path, "rb");
-    if (file == NULL) return FAIL(IO, "--filler %s: %s", path, strerror(errno));
+    if (file == NULL) return FAIL(USAGE, "--filler %s: %s", path, strerror(errno));
     const enum status status = read_all(path, file, text);
     fclose(file);
     if (status != STATUS_OK) return status;

@@ -47,8 +47,8 @@ static const char *short_time(int64_t seconds, char *text, size_t bytes) {
     return text;
 }
 
-void progress_line_start(struct progress_line *line, int64_t now_ms) {
-    *line = (struct progress_line){.started_ms = now_ms, .samples = 1};
+void progress_line_start(struct progress_line *line, const char *noun, int64_t now_ms) {
+    *line = (struct progress_line){.started_ms = now_ms, .noun = noun, .samples = 1};
     line->sample[0].at_ms = now_ms;
 }
 
@@ -129,7 +129,7 @@ void progress_line_tell(struct progress_line *line, int64_t now_ms,
     }
     if (progress != NULL && progress->total > 0) add_share(&words, line, &now, progress);
     keep_sample(line, &now);
-    add(&words, "%s", count_of(counts->documents, "document", number, sizeof number));
+    add(&words, "%s", count_of(counts->documents, line->noun, number, sizeof number));
     add(&words, "%s", count_of(counts->rows, "token", number, sizeof number));
     if (seconds > 0.0) {
         add(&words, "%s tokens/s",

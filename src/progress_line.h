@@ -14,12 +14,13 @@ struct progress_sample {
 
 struct progress_line {
     int64_t started_ms;
+    const char *noun;                             // what is counted
     struct progress_sample sample[PROGRESS_KEPT]; // a ring
     int64_t samples;
     double most; // done so far: between reader and leader a record is counted twice or not at all
 };
 
-void progress_line_start(struct progress_line *line, int64_t now_ms);
+void progress_line_start(struct progress_line *line, const char *noun, int64_t now_ms);
 // "34%, ETA 2m10s, 12.3k documents, 4.56M tokens, 789k tokens/s, 5 bad, 17 open, lag 1234": what is
 // worth most comes first, since a narrow terminal cuts the rest off. Shares and times are of what is
 // scored: what is read runs ahead of it. progress may be NULL.

@@ -24,7 +24,7 @@ struct report {
     struct progress_line line;
 };
 
-enum status report_open(const struct settings *settings, struct report **opened) {
+enum status report_open(const struct settings *settings, const char *noun, struct report **opened) {
     struct report *report = calloc(1, sizeof *report);
     if (report == NULL) return FAIL(NO_MEMORY, "report");
     const bool wanted = !settings->quiet && !settings->no_progress;
@@ -37,7 +37,7 @@ enum status report_open(const struct settings *settings, struct report **opened)
     report->lines = wanted && !report->bar;
     report->started_ms = clock_ms();
     report->said_ms = report->started_ms;
-    progress_line_start(&report->line, report->started_ms);
+    progress_line_start(&report->line, noun, report->started_ms);
     if (report->bar) bar_open();
     *opened = report;
     return STATUS_OK;

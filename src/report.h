@@ -9,8 +9,9 @@
 struct report;
 struct score_totals;
 
-// Only the rank that speaks for the job opens one. Borrows the settings. Errors: NO_MEMORY.
-enum status report_open(const struct settings *settings, struct report **opened);
+// Only the rank that speaks for the job opens one. noun: what its documents are called, "document". Borrows
+// both. Errors: NO_MEMORY.
+enum status report_open(const struct settings *settings, const char *noun, struct report **opened);
 // Cheap; to be called often. progress may be NULL. Thread: one at a time.
 void report_progress(struct report *report, const struct documents_counts *counts,
                      const struct source_progress *progress);

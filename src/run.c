@@ -9,6 +9,7 @@
 #include "src/banner.h"
 #include "src/launch.h"
 #include "src/mpirun.h"
+#include "src/option_table.h"
 #include "src/options.h"
 #include "src/stop.h"
 
@@ -186,7 +187,7 @@ static enum status check_inner(const struct settings *settings, bool *alone,
     // The array holds borrowed texts that the parser does not write to.
     char *arguments[RUN_ARGUMENTS_MOST];
     const int count = (int)settings->argument_count - 1;
-    if (strcmp(verb, "score") != 0 && strcmp(verb, "bench") != 0 && strcmp(verb, "doctor") != 0) {
+    if ((option_verb_bit(verb) & VERBS_OVER_RANKS) == 0) {
         return FAIL(USAGE, "run: %s does not spread over ranks; start it without run", verb);
     }
     memcpy(arguments, settings->arguments + 1, (size_t)count * sizeof arguments[0]);

@@ -246,7 +246,7 @@ static enum status score(struct rank_run *run, struct score_totals *totals) {
         TRY(endpoints_open(&run->endpoints, run->place->group_index, run->place->groups,
                            &run->ids));
     }
-    if (rank_speaks(run->place)) TRY(report_open(settings, &run->report));
+    if (rank_speaks(run->place)) TRY(report_open(settings, "document", &run->report));
     const enum status status = run_pipeline(run, &exit_code);
     totals->exit_code = exit_code;
     if (status != STATUS_OK && status != STATUS_STOPPED) return status;

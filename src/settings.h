@@ -53,7 +53,7 @@ struct settings {
     int64_t digits;          // --digits N of the key; 0: as the style has it
     const char *filler;      // --filler FILE: text around the key; NULL: the style's sentences
     int64_t add_prefix;      // --add-prefix N sentences before everything, of no meaning
-    int64_t new_tokens;      // --new-tokens N to decode; 0: as many as the longest answer needs
+    int64_t new_tokens;      // --new-tokens N to decode; 0: as the style has it
     bool unbranched;         // --unbranched: every prompt from its first token
     const char *show_sample; // --show-sample ID: print its prompt and leave
     bool lm_eval;            // --lm-eval: results in lm-evaluation-harness's shapes too
@@ -116,6 +116,8 @@ struct verb {
     const char *note; // what --help says besides; NULL: nothing
     enum status (*run)(const struct settings *settings, int *exit_code);
 };
+
+#define EXIT_VERDICT 6 // done, and the verdict is negative: verify, passkey --fail-below
 
 enum status verb_score(const struct settings *settings, int *exit_code);
 enum status verb_publish(const struct settings *settings, int *exit_code);

@@ -14,3 +14,10 @@ enum status tokenizer_named(const struct settings *settings, const char *name,
 enum status tokenizer_of_folder(const struct settings *settings, struct tokenizer **opened);
 // Is there a tokenizer.json in the model's folder?
 bool tokenizer_in_folder(const char *model);
+
+// For a model of this vocabulary: --tokenizer, or the one in the model's folder, or byte for 256. Errors:
+// theirs, MISMATCH (none of these, or more ids than the model has).
+enum status tokenizer_of_model(const struct settings *settings, int32_t vocab_size,
+                               struct tokenizer **opened);
+// Does it fit the model's vocabulary? name: as it was asked for. Errors: MISMATCH.
+enum status tokenizer_fits(const struct tokenizer *tokenizer, const char *name, int32_t vocab_size);

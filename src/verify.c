@@ -12,9 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS       2405 // two chunks, and 357 tokens: five tiles and a part of one
-#define ORACLE_WORK  1e10 // some ten seconds of one core
-#define EXIT_VERDICT 6    // the verdict is negative
+#define TOKENS      2405 // two chunks, and 357 tokens: five tiles and a part of one
+#define ORACLE_WORK 1e10 // some ten seconds of one core
 
 static const char sample[] =
     "A document longer than one rank's share is cut into spans in rank order. At every layer the "

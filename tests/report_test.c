@@ -137,7 +137,7 @@ static void closing_words(const struct score_totals *totals, char *text, size_t 
     assert_non_null(file);
     fflush(stderr);
     dup2(fileno(file), STDERR_FILENO);
-    const enum status opened = report_open(&settings, &report);
+    const enum status opened = report_open(&settings, "document", &report);
     const enum status closed = report_close(&report, totals);
     fflush(stderr);
     dup2(own, STDERR_FILENO);
@@ -255,7 +255,7 @@ static void progress_is_of_what_is_scored(void **state) {
     (void)state;
     struct progress_line line;
     char text[320];
-    progress_line_start(&line, 5000);
+    progress_line_start(&line, "document", 5000);
     for (int64_t second = 0; second <= 20; second++) {
         const int64_t rows = 100 * second;
         const struct documents_counts counts = {.documents = rows / 1000, .rows = rows};
@@ -282,7 +282,7 @@ static void progress_never_goes_back_nor_ends_early(void **state) {
     char text[320];
     struct documents_counts counts = {.rows = 999999};
     struct source_progress progress = {.done = 1000, .total = 1000, .lag = 3, .waiting = 1};
-    progress_line_start(&line, 0);
+    progress_line_start(&line, "document", 0);
     progress_line_tell(&line, 1000, &counts, &progress, text, sizeof text);
     assert_string_equal(text, "99%, 0 documents, 1000k tokens, 1000k tokens/s, lag 3");
     progress.waiting = 500000;

@@ -82,23 +82,47 @@ class Layer:
         return [r + v for r, v in zip(residual, out)]
 
 
+class Model:
+    """A token in, logits of the next one out. tensors: as layouts.read_hf gives them."""
+
+    def __init__(self, config, tensors, gated_norm="grouped"):
+        self.weights = {name: numbers(tensor) for name, tensor in tensors.items()}
+        self.config, self.gated_norm = config, gated_norm
+        self.layers = []
+        for i in range(config["num_hidden_layers"]):
+            prefix = f"backbone.layers.{i}."
+            self.layers.append(Layer(config, {name[len(prefix):]: value for name, value in self.weights.items()
+                                              if name.startswith(prefix)}))
+        self.embedding = self.weights["backbone.embeddings.weight"]
+        self.head = self.embedding if config["tie_word_embeddings"] else self.weights["lm_head.weight"]
+
+    def __call__(self, token):
+        hidden = self.config["hidden_size"]
+        residual = self.embedding[token * hidden:(token + 1) * hidden]
+        for layer in self.layers:
+            residual = layer(residual, self.gated_norm)
+        return multiply(self.head, None, norm(residual, self.weights["backbone.norm_f.weight"],
+                                              self.config["layer_norm_epsilon"]))
+
+
 def token_nll(config, tensors, tokens, gated_norm="grouped"):
-    """Nats of tokens[1:], each given those before it. tensors: as layouts.read_hf gives them."""
-    weights = {name: numbers(tensor) for name, tensor in tensors.items()}
-    layers = []
-    for i in range(config["num_hidden_layers"]):
-        prefix = f"backbone.layers.{i}."
-        layers.append(Layer(config, {name[len(prefix):]: value for name, value in weights.items()
-                                     if name.startswith(prefix)}))
-    embedding, hidden = weights["backbone.embeddings.weight"], config["hidden_size"]
-    head = embedding if config["tie_word_embeddings"] else weights["lm_head.weight"]
+    """Nats of tokens[1:], each given those before it."""
+    model = Model(config, tensors, gated_norm)
     found = []
     for token, target in zip(tokens, tokens[1:]):
-        residual = embedding[token * hidden:(token + 1) * hidden]
-        for layer in layers:
-            residual = layer(residual, gated_norm)
-        final = norm(residual, weights["backbone.norm_f.weight"], config["layer_norm_epsilon"])
-        logits = multiply(head, None, final)
+        logits = model(token)
         most = max(logits)
         found.append(most + math.log(sum(math.exp(v - most) for v in logits)) - logits[target])
+    return found
+
+
+def greedy(config, tensors, prompt, count):
+    """The tokens that the model goes on with."""
+    model = Model(config, tensors)
+    for token in prompt:
+        logits = model(token)
+    found = []
+    for _ in range(count):
+        found.append(logits.index(max(logits)))
+        logits = model(found[-1])
     return found
