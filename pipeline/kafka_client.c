@@ -108,6 +108,7 @@ enum status kafka_client_open(struct kafka_client *client, rd_kafka_type_t kind,
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_error_cb(conf, on_error);
     if (delivery != NULL) rd_kafka_conf_set_dr_msg_cb(conf, delivery);
+    if (client->rebalance != NULL) rd_kafka_conf_set_rebalance_cb(conf, client->rebalance);
     client->handle = rd_kafka_new(kind, conf, why, sizeof why);
     if (client->handle == NULL) {
         status = FAIL(USAGE, "kafka %s: %s", client->brokers, why);
@@ -144,8 +145,8 @@ static int64_t destroy_ms(const struct kafka_client *client) {
 bool kafka_client_close(struct kafka_client *client) {
     if (client->topic_handle != NULL) rd_kafka_topic_destroy(client->topic_handle);
     if (client->shared) client->handle = NULL;
-    // Partitions are assigned, not subscribed to: there is no group to leave, and leaving one may
-    // block in librdkafka before 2.1.
+    // No group is left here: a consumer joins none, a member has left it (in librdkafka before 2.1
+    // leaving one may block).
     if (client->handle != NULL && !kafka_destroy(client->handle, destroy_ms(client))) {
         return false;
     }

@@ -28,6 +28,9 @@ struct kafka_client {
     // Gets every line of librdkafka's. Thread: librdkafka's. NULL: nobody does.
     void (*hear)(void *listener, const char *facility, const char *text);
     void *listener;
+    // Of a consumer that joins a group: set before it is opened. NULL: it joins none.
+    void (*rebalance)(rd_kafka_t *handle, rd_kafka_resp_err_t error,
+                      rd_kafka_topic_partition_list_t *partitions, void *client);
     bool shared;      // the handle is another client's
     bool unreachable; // no broker answered in time
     bool doomed;      // destroying the handle would wait for ever

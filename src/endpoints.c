@@ -18,14 +18,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define TOPIC_PREFIX "kafka:"
-
-// The topic that SRC or DST names, or NULL.
-static const char *topic_of(const char *text) {
-    const size_t prefix = strlen(TOPIC_PREFIX);
-    return strncmp(text, TOPIC_PREFIX, prefix) == 0 ? text + prefix : NULL;
-}
-
 static struct file_sink_settings file_sink_for(const struct endpoints *endpoints) {
     return (struct file_sink_settings){.path = endpoints->settings->output,
                                        .inputs = endpoints->topic_in ? NULL : &endpoints->inputs,
@@ -54,7 +46,7 @@ enum status endpoints_check_groups(const struct endpoints *endpoints, int32_t gr
                     "group (--group-size 0)",
                     groups);
     }
-    if (letters != NULL && topic_of(letters) == NULL) {
+    if (letters != NULL && kafka_options_topic(letters) == NULL) {
         return FAIL(USAGE,
                     "%d groups cannot write one file; give --dead-letters kafka:TOPIC, or one "
                     "group (--group-size 0)",
@@ -67,7 +59,7 @@ enum status endpoints_check_groups(const struct endpoints *endpoints, int32_t gr
 static enum status check_others(const struct settings *settings, bool topic_out) {
     const char *letters = settings->dead_letters;
     const char *windows = settings->windows;
-    if (windows != NULL && topic_of(windows) == NULL) {
+    if (windows != NULL && kafka_options_topic(windows) == NULL) {
         return FAIL(USAGE,
                     "--windows %s: only a topic takes windows as they arise: kafka:TOPIC; "
                     "in files they stand in the documents' lines",
@@ -83,7 +75,8 @@ static enum status check_others(const struct settings *settings, bool topic_out)
                 strcmp(names[i], "-") == 0) {
                 continue;
             }
-            if (j == 0 && topic_of(names[j]) == NULL) continue; // files have more than one name
+            if (j == 0 && kafka_options_topic(names[j]) == NULL)
+                continue; // files have more than one name
             return FAIL(USAGE,
                         "%s is given twice: input, output, dead letters and windows each "
                         "need a place of their own",
@@ -102,7 +95,7 @@ static bool is_file(const char *path, const struct stat *file) {
 static enum status check_letters(const struct endpoints *endpoints) {
     const char *letters = endpoints->settings->dead_letters;
     struct stat file;
-    if (letters == NULL || topic_of(letters) != NULL) return STATUS_OK;
+    if (letters == NULL || kafka_options_topic(letters) != NULL) return STATUS_OK;
     if (stat(letters, &file) != 0 || !S_ISREG(file.st_mode)) return STATUS_OK;
     for (int64_t i = 0; i < endpoints->inputs.count; i++) {
         const char *input = endpoints->inputs.input[i].path;
@@ -121,10 +114,9 @@ static enum status check_letters(const struct endpoints *endpoints) {
 
 enum status endpoints_check(const struct settings *settings, struct endpoints *endpoints) {
     *endpoints = (struct endpoints){.settings = settings,
-                                    .topic_in = topic_of(settings->input) != NULL,
-                                    .topic_out = topic_of(settings->output) != NULL};
-    const bool topic_letters =
-        settings->dead_letters != NULL && topic_of(settings->dead_letters) != NULL;
+                                    .topic_in = kafka_options_topic(settings->input) != NULL,
+                                    .topic_out = kafka_options_topic(settings->output) != NULL};
+    const bool topic_letters = kafka_options_topic(settings->dead_letters) != NULL;
     TRY(check_topics(settings, endpoints->topic_in || endpoints->topic_out || topic_letters));
     TRY(check_others(settings, endpoints->topic_out));
     if (endpoints->topic_in && settings->limit > 0) {
@@ -220,18 +212,11 @@ enum status endpoints_choose_tokenizer(struct endpoints *endpoints, int32_t voca
 }
 
 #ifdef LONGSCAN_WITH_KAFKA
-static struct kafka_settings kafka_for(const struct settings *settings, const char *option,
-                                       const char *topic) {
-    struct kafka_settings kafka = kafka_options_client(settings);
-    kafka.role = option;
-    kafka.topic = topic;
-    return kafka;
-}
-
 static enum status open_topic_source(struct endpoints *endpoints, int32_t group, int32_t groups) {
     const struct settings *settings = endpoints->settings;
     struct kafka_source_settings source = {
-        .consumer = {.kafka = kafka_for(settings, "--input", topic_of(settings->input)),
+        .consumer = {.kafka = kafka_options_for(settings, "--input",
+                     kafka_options_topic(settings->input)),
                      .group_id = settings->job,
                      .group = group,
                      .groups = groups},
@@ -248,8 +233,8 @@ static enum status open_topic_source(struct endpoints *endpoints, int32_t group,
 static enum status open_topic_sink(struct endpoints *endpoints, const struct result_ids *ids) {
     const struct settings *settings = endpoints->settings;
     const struct kafka_sink_settings sink = {
-        .kafka = kafka_for(settings, "--output", topic_of(settings->output)),
-        .windows = settings->windows == NULL ? NULL : topic_of(settings->windows),
+        .kafka = kafka_options_for(settings, "--output", kafka_options_topic(settings->output)),
+        .windows = kafka_options_topic(settings->windows),
         .score_every = settings->score_every,
         .json = strcmp(settings->encoding, "json") == 0,
         .ids = *ids};
@@ -259,7 +244,7 @@ static enum status open_topic_sink(struct endpoints *endpoints, const struct res
 static enum status open_topic_letters(struct endpoints *endpoints) {
     const struct settings *settings = endpoints->settings;
     const struct kafka_settings kafka =
-        kafka_for(settings, "--dead-letters", topic_of(settings->dead_letters));
+        kafka_options_for(settings, "--dead-letters", kafka_options_topic(settings->dead_letters));
     return kafka_letters_open(&kafka, strcmp(settings->encoding, "json") == 0, &endpoints->letters);
 }
 #else
@@ -314,7 +299,7 @@ static enum status open_file_sink(struct endpoints *endpoints, const struct resu
 static enum status open_letters(struct endpoints *endpoints) {
     const char *letters = endpoints->settings->dead_letters;
     if (letters == NULL) return STATUS_OK;
-    if (topic_of(letters) != NULL) return open_topic_letters(endpoints);
+    if (kafka_options_topic(letters) != NULL) return open_topic_letters(endpoints);
     return letter_file_open(letters, &endpoints->letters);
 }
 

@@ -2,11 +2,18 @@
 
 #include "src/kafka_options.h"
 
+#include <string.h>
+
+#define TOPIC_PREFIX "kafka:"
+
+const char *kafka_options_topic(const char *name) {
+    const size_t prefix = strlen(TOPIC_PREFIX);
+    return name != NULL && strncmp(name, TOPIC_PREFIX, prefix) == 0 ? name + prefix : NULL;
+}
+
 #ifdef LONGSCAN_WITH_KAFKA
 
 #    include "src/option_value.h"
-
-#    include <string.h>
 
 struct kafka_settings kafka_options_client(const struct settings *settings) {
     return (struct kafka_settings){.brokers = settings->brokers,
@@ -15,6 +22,14 @@ struct kafka_settings kafka_options_client(const struct settings *settings) {
                                    .property_count = settings->property_count,
                                    .timeout_ms = settings->broker_timeout_ms,
                                    .stop = stop_requested};
+}
+
+struct kafka_settings kafka_options_for(const struct settings *settings, const char *role,
+                                        const char *topic) {
+    struct kafka_settings kafka = kafka_options_client(settings);
+    kafka.role = role;
+    kafka.topic = topic;
+    return kafka;
 }
 
 enum status kafka_options_until(const char *until, bool *follow, int64_t *idle_ms) {

@@ -13,7 +13,7 @@
 #define SHAPE (VERB_BENCH | VERB_VERIFY | VERB_INFO)  // verbs that may do with a shape
 #define MEASURE (SHAPE | VERB_DOCTOR)
 #define KAFKA (VERB_SCORE | VERB_PUBLISH | VERB_READ)
-#define BROKERS (KAFKA | VERB_DOCTOR)
+#define BROKERS (KAFKA | VERB_DOCTOR | VERB_PASSKEY)
 #define DOCUMENTS (VERB_SCORE | VERB_PUBLISH | VERB_TOKENIZE) // verbs that read them from files
 #define AT(member) .offset = offsetof(struct settings, member)
 #define RANGE(from, to) .least = (from), .most = (to)
@@ -27,16 +27,17 @@
 static const struct option rows[] = {
     {"model", 0, OPTION_TEXT, GROUP_INPUT, FOR(MODEL | VERB_INFO | VERB_TOKENIZE), NEEDED(RUN_MODEL), AT(model),
      .value = "DIR", .help = "folder of the model: config.json and its weights"},
-    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS | VERB_VERIFY),
+    {"input", 'i', OPTION_TEXT, GROUP_INPUT, FOR(DOCUMENTS | VERB_VERIFY | VERB_PASSKEY),
      NEEDED(DOCUMENTS), AT(input), .value = "SRC",
      .help = "a file, folder, glob, @list or -",
      .score_help = "a file, folder, glob, @list, - or kafka:TOPIC",
-     .verify_help = "a text, or token ids in NAME.u16 or NAME.u32; else one of its own"},
+     .verify_help = "a text, or token ids in NAME.u16 or NAME.u32; else one of its own",
+     .passkey_help = "kafka:TOPIC of samples to evaluate; else those of --lengths and --depths"},
     {"output", 'o', OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE | VERB_READ | MEASURE | VERB_TOKENIZE | VERB_PASSKEY), AT(output),
      .fallback = "-", .value = "DST", .help = "a file or -",
      .score_help = "a file, a folder, - or kafka:TOPIC",
-     .passkey_help = "a folder for results and report; -: results to standard output"},
-    {"dead-letters", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(dead_letters),
+     .passkey_help = "a folder for results and report, kafka:TOPIC for results, or -"},
+    {"dead-letters", 0, OPTION_TEXT, GROUP_INPUT, FOR(RUN_MODEL), AT(dead_letters),
      .value = "DST", .help = "input that cannot be used: a .jsonl file or kafka:TOPIC"},
     {"windows", 0, OPTION_TEXT, GROUP_INPUT, FOR(VERB_SCORE), AT(windows), .value = "DST",
      .help = "kafka:TOPIC for windows as they arise, see --score-every"},
@@ -175,22 +176,23 @@ static const struct option rows[] = {
      RANGE(1000, WEEK_MS), .fallback = "30s", .value = "TIME",
      .help = "a rank silent for this long is lost"},
 
-    {"job", 0, OPTION_TEXT, GROUP_STREAM, FOR(VERB_SCORE), AT(job), .fallback = "longscan",
+    {"job", 0, OPTION_TEXT, GROUP_STREAM, FOR(RUN_MODEL), AT(job), .fallback = "longscan",
      .value = "NAME", .help = "name in logs, and the group.id offsets are kept under"},
-    {"until", 0, OPTION_UNTIL, GROUP_STREAM, FOR(VERB_SCORE | VERB_READ), AT(until),
+    {"until", 0, OPTION_UNTIL, GROUP_STREAM, FOR(RUN_MODEL | VERB_READ), AT(until),
      .fallback = "end", .value = "WHEN", .help = "end of a topic: end, idle:30s or follow"},
-    {"follow", 0, OPTION_SHORTHAND, GROUP_STREAM, FOR(VERB_SCORE | VERB_READ), AT(until),
+    {"follow", 0, OPTION_SHORTHAND, GROUP_STREAM, FOR(RUN_MODEL | VERB_READ), AT(until),
      .fallback = "follow", .help = "the same as --until follow"},
     {"close-open", 0, OPTION_FLAG, GROUP_STREAM, FOR(VERB_SCORE), AT(close_open),
      .help = "score documents without an end too, when the input ends"},
-    {"commit-interval", 0, OPTION_DURATION, GROUP_STREAM, FOR(VERB_SCORE),
+    {"commit-interval", 0, OPTION_DURATION, GROUP_STREAM, FOR(RUN_MODEL),
      AT(commit_interval_ms), RANGE(10, WEEK_MS), .fallback = "5s", .value = "TIME",
      .help = "time from commit to commit"},
     {"delivery", 0, OPTION_CHOICE, GROUP_STREAM, FOR(VERB_SCORE), AT(delivery),
      .fallback = "at-least-once", .choices = "at-least-once",
      .help = "what a restart may do to results"},
-    {"max-bad", 0, OPTION_FRACTION, GROUP_STREAM, FOR(DOCUMENTS), AT(max_bad),
-     .fallback = "1%", .value = "SHARE", .help = "bad documents that are put up with, of all"},
+    {"max-bad", 0, OPTION_FRACTION, GROUP_STREAM, FOR(DOCUMENTS | VERB_PASSKEY), AT(max_bad),
+     .fallback = "1%", .value = "SHARE", .help = "bad documents that are put up with, of all",
+     .passkey_help = "messages of no use that are put up with, of all"},
     {"strict", 0, OPTION_FLAG, GROUP_STREAM, FOR(VERB_SCORE), AT(strict),
      .help = "exit with 5 if any document was bad"},
 
@@ -314,10 +316,10 @@ bool option_takes_value(const struct option *option) {
 }
 
 const char *option_help(const struct option *option, unsigned verb) {
-    const char *own = verb == VERB_SCORE    ? option->score_help
-                      : verb == VERB_VERIFY ? option->verify_help
+    const char *own = verb == VERB_SCORE     ? option->score_help
+                      : verb == VERB_VERIFY  ? option->verify_help
                       : verb == VERB_PASSKEY ? option->passkey_help
-                                            : NULL;
+                                             : NULL;
     return own != NULL ? own : option->help;
 }
 

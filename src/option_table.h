@@ -66,8 +66,8 @@ struct option {
     const char *choices;  // "a|b|c", for OPTION_CHOICE
     const char *value;    // what --help shows for the value
     const char *help;
-    const char *score_help, *verify_help,
-        *passkey_help; // what --help of these says instead; NULL: the same
+    // what --help of these says instead; NULL: the same
+    const char *score_help, *verify_help, *passkey_help;
 };
 
 // All rows, in the order in which --help shows them.

@@ -1,6 +1,7 @@
 // Options on the command line that the rest of it leaves without effect: whoever wrote them is told. In
 // the environment and in files they may well serve other runs.
 
+#include "src/kafka_options.h"
 #include "src/launch.h"
 #include "src/options_inner.h"
 
@@ -8,7 +9,7 @@
 #include <string.h>
 
 static bool is_topic(const char *name) {
-    return name != NULL && strncmp(name, "kafka:", 6) == 0;
+    return kafka_options_topic(name) != NULL;
 }
 
 static void tell(const struct options *options, const char *name, const char *why) {
