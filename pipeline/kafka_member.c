@@ -43,10 +43,25 @@ void kafka_member_drop(struct kafka_member *member, int32_t partition) {
             at = &message->next;
             continue;
         }
+        struct member_partition *from = &member->partition[message->message.partition];
+        outstanding_forget(&from->outstanding, message->message.offset);
         *at = message->next;
         member->waiting--;
         free(message);
     }
+}
+
+// A question that waits behind our own wish to join would time out, and the wish with it: brokers answer
+// what comes over one connection one by one. So what others have committed is asked for over another.
+static enum status open_asker(struct kafka_member *member,
+                              const struct kafka_member_settings *settings) {
+    const struct kafka_property ours[] = {
+        {"client.id",          "longscan",         false},
+        {"group.id",           settings->group_id, true },
+        {"enable.auto.commit", "false",            true },
+    };
+    return kafka_client_open(&member->asker, RD_KAFKA_CONSUMER, &settings->kafka, ours,
+                             (int)(sizeof ours / sizeof ours[0]), NULL);
 }
 
 static enum status open_client(struct kafka_member *member,
@@ -58,21 +73,22 @@ static enum status open_client(struct kafka_member *member,
              : third > 60000 ? INT64_C(60000)
                              : third);
     const struct kafka_property ours[] = {
-        {"client.id",                     "longscan",           false},
-        {"group.id",                      settings->group_id,   true },
-        {"enable.auto.commit",            "false",              true },
-        {"enable.auto.offset.store",      "false",              true },
-        {"enable.partition.eof",          "true",               true },
-        {"auto.offset.reset",             "error",              true },
-        {"isolation.level",               "read_committed",     false},
-        {"allow.auto.create.topics",      "false",              false},
- // what a member keeps in a rebalance it goes on with
-        {"partition.assignment.strategy", "cooperative-sticky", false},
-        {"session.timeout.ms",            "10000",              false}, // of a member that was killed
-        {"queued.max.messages.kbytes",    "1024",               false}, // of a partition
-        {"queued.min.messages",           "1000",               false},
-        {"fetch.wait.max.ms",             "100",                false},
-        {"socket.timeout.ms",             socket_ms,            false},
+        {"client.id",                     "longscan",         false},
+        {"group.id",                      settings->group_id, true },
+        {"enable.auto.commit",            "false",            true },
+        {"enable.auto.offset.store",      "false",            true },
+        {"enable.partition.eof",          "true",             true },
+        {"auto.offset.reset",             "error",            true },
+        {"isolation.level",               "read_committed",   false},
+        {"allow.auto.create.topics",      "false",            false},
+ // Not cooperative-sticky: a commit that meets the group changing makes librdkafka 2.0.2 lose all
+  // partitions for many seconds, and destroying a member that is just joining ends the program.
+        {"partition.assignment.strategy", "range,roundrobin", true },
+        {"session.timeout.ms",            "10000",            false}, // of a member that was killed
+        {"queued.max.messages.kbytes",    "1024",             false}, // of a partition
+        {"queued.min.messages",           "1000",             false},
+        {"fetch.wait.max.ms",             "100",              false},
+        {"socket.timeout.ms",             socket_ms,          false},
     };
     member->client.rebalance = kafka_member_rebalance;
     member->client.owner = member;
@@ -104,7 +120,7 @@ static enum status join(struct kafka_member *member) {
         return FAIL(BROKER, "topic %s: cannot join the group %s: %s", member->client.topic,
                     member->group_id, rd_kafka_err2str(error));
     }
-    member->began_ms = member->asked_ms = member->looked_ms = member->quiet_ms = clock_ms();
+    member->asked_in_ms = member->asked_ms = member->looked_ms = member->quiet_ms = clock_ms();
     if (pthread_create(&member->thread, NULL, kafka_member_read, member) != 0) {
         return FAIL(UNEXPECTED, "topic %s: cannot start a thread", member->client.topic);
     }
@@ -131,6 +147,7 @@ enum status kafka_member_open(const struct kafka_member_settings *settings,
     member->value_most = settings->value_most;
     open_locks(member);
     TRY_OUT(status, open_client(member, settings));
+    if (!settings->follow) TRY_OUT(status, open_asker(member, settings));
     member->group_id = strdup(settings->group_id);
     member->results = rd_kafka_queue_new(member->client.handle);
     if (member->group_id == NULL) {
@@ -160,7 +177,8 @@ void kafka_member_close(struct kafka_member *member) {
     member->partition = NULL;
     member->partitions = 0;
     if (member->results != NULL) rd_kafka_queue_destroy(member->results);
-    if (!kafka_client_close(&member->client)) return; // its threads look at the member
+    const bool asker_gone = member->asker.handle == NULL || kafka_client_close(&member->asker);
+    if (!kafka_client_close(&member->client) || !asker_gone) return; // threads look at the member
     pthread_cond_destroy(&member->changed);
     pthread_mutex_destroy(&member->lock);
     free(member->group_id);
@@ -178,8 +196,9 @@ static bool any_outstanding(const struct kafka_member *member) {
 
 // Nothing waits: is there anything to come?
 static bool is_over(const struct kafka_member *member) {
+    if (!member->joined || member->rejoining) return false;
     if (member->follow) {
-        return member->idle_ms > 0 && member->joined && member->unanswered_ms == 0 &&
+        return member->idle_ms > 0 && member->unanswered_ms == 0 &&
                clock_ms() - member->quiet_ms >= member->idle_ms && !any_outstanding(member);
     }
     for (int32_t i = 0; i < member->partitions; i++) {
@@ -240,7 +259,7 @@ bool kafka_member_answer(struct kafka_member *member, int32_t partition, int64_t
                          int64_t term) {
     bool answered = false;
     pthread_mutex_lock(&member->lock);
-    if (partition >= 0 && partition < member->partitions && member->partition[partition].mine &&
+    if (partition >= 0 && partition < member->partitions &&
         member->partition[partition].term == term) {
         answered = outstanding_answer(&member->partition[partition].outstanding, offset);
         member->quiet_ms = clock_ms();

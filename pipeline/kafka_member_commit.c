@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #define RETRY_MS 200
+#define BACK_MS  10000
 
 static void add_answered(struct kafka_member *member, int32_t index,
                          rd_kafka_topic_partition_list_t *list) {
@@ -131,12 +132,30 @@ enum status kafka_member_commit(struct kafka_member *member) {
     return push(member, &waiting);
 }
 
+// The group has taken our partitions back to give them out anew. Most likely they, or some, are ours again
+// in a moment, and then what was answered meanwhile can be committed.
+static bool comes_back(struct kafka_member *member, int64_t start_ms) {
+    bool unkept = false;
+    pthread_mutex_lock(&member->lock);
+    for (int32_t i = 0; i < member->partitions; i++) {
+        const struct member_partition *partition = &member->partition[i];
+        if (!partition->mine && outstanding_done(&partition->outstanding) > partition->kept) {
+            unkept = true;
+        }
+    }
+    const bool rejoining = member->rejoining;
+    pthread_mutex_unlock(&member->lock);
+    const int64_t timeout = member->client.timeout_ms;
+    return unkept && rejoining && clock_ms() - start_ms < (timeout < BACK_MS ? timeout : BACK_MS);
+}
+
 enum status kafka_member_commit_wait(struct kafka_member *member) {
+    const int64_t start_ms = clock_ms();
     bool waiting = true;
     for (;;) {
         TRY(take_results(member, 0));
         TRY(push(member, &waiting));
-        if (!waiting) return STATUS_OK;
+        if (!waiting && !comes_back(member, start_ms)) return STATUS_OK;
         TRY(take_results(member, 50));
     }
 }

@@ -17,18 +17,18 @@ static rd_kafka_resp_err_t first_error(const rd_kafka_topic_partition_list_t *li
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-enum status kafka_member_committed(struct kafka_member *member,
+enum status kafka_member_committed(struct kafka_member *member, struct kafka_client *client,
                                    rd_kafka_topic_partition_list_t *list) {
     const int64_t start = clock_ms(), timeout = member->client.timeout_ms;
     enum status status;
     for (;;) {
-        rd_kafka_resp_err_t error = rd_kafka_committed(
-            member->client.handle, list, timeout < SLICE_MS ? (int)timeout : SLICE_MS);
+        rd_kafka_resp_err_t error =
+            rd_kafka_committed(client->handle, list, timeout < SLICE_MS ? (int)timeout : SLICE_MS);
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) error = first_error(list);
         if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return STATUS_OK;
         if (atomic_load(&member->leaving)) return STATUS_STOPPED;
-        if (!kafka_client_wait(&member->client, start, "read the committed offsets",
-                               rd_kafka_err2str(error), &status)) {
+        if (!kafka_client_wait(client, start, "read the committed offsets", rd_kafka_err2str(error),
+                               &status)) {
             return status;
         }
         kafka_client_pause();
@@ -38,16 +38,22 @@ enum status kafka_member_committed(struct kafka_member *member,
 static enum status begin(struct kafka_member *member, rd_kafka_topic_partition_t *entry) {
     struct member_partition *partition = kafka_member_partition(member, entry->partition);
     if (partition == NULL) return STATUS_NO_MEMORY;
-    const int64_t committed = entry->offset;
-    if (committed < 0) entry->offset = RD_KAFKA_OFFSET_BEGINNING;
-    outstanding_begin(&partition->outstanding, committed < 0 ? 0 : committed);
-    partition->sent = partition->kept = committed < 0 ? 0 : committed;
-    partition->term = ++member->terms;
-    if (committed >= partition->end) partition->finished = true;
-    partition->ended = partition->finished && !member->follow;
+    const int64_t committed = entry->offset < 0 ? 0 : entry->offset;
+    // What this member read of it before is in its hands still, unless somebody went back on purpose.
+    if (partition->term > 0 && committed >= partition->kept) {
+        outstanding_skip(&partition->outstanding, committed);
+    } else {
+        outstanding_begin(&partition->outstanding, committed);
+        partition->term = ++member->terms;
+    }
+    partition->sent = partition->kept = committed;
+    if (!member->follow && committed >= partition->end) partition->finished = true;
+    const int64_t reached = partition->outstanding.reached;
+    partition->ended = !member->follow && (partition->finished || reached >= partition->end);
     partition->mine = true;
-    LOG(DEBUG, "topic %s [%" PRId32 "]: this job's, from offset %" PRId64, member->client.topic,
-        entry->partition, committed);
+    entry->offset = reached > 0 || entry->offset == 0 ? reached : RD_KAFKA_OFFSET_BEGINNING;
+    LOG(DEBUG, "topic %s [%" PRId32 "]: this job's, committed to %" PRId64 ", read to %" PRId64,
+        member->client.topic, entry->partition, committed, reached);
     return STATUS_OK;
 }
 
@@ -57,14 +63,8 @@ static void end(struct kafka_member *member, int32_t index) {
     partition->mine = false;
     if (partition->queue != NULL) rd_kafka_queue_destroy(partition->queue);
     partition->queue = NULL;
-    outstanding_begin(&partition->outstanding, 0);
     kafka_member_drop(member, index);
     LOG(DEBUG, "topic %s [%" PRId32 "]: another job's now", member->client.topic, index);
-}
-
-static bool is_cooperative(const struct kafka_member *member) {
-    const char *protocol = rd_kafka_rebalance_protocol(member->client.handle);
-    return protocol != NULL && strcmp(protocol, "COOPERATIVE") == 0;
 }
 
 static enum status check(struct kafka_member *member, rd_kafka_resp_err_t error, const char *what) {
@@ -73,30 +73,16 @@ static enum status check(struct kafka_member *member, rd_kafka_resp_err_t error,
                 rd_kafka_err2str(error));
 }
 
-static rd_kafka_resp_err_t code_of(rd_kafka_error_t *error) {
-    const rd_kafka_resp_err_t code = rd_kafka_error_code(error); // of NULL: none
-    rd_kafka_error_destroy(error);
-    return code;
-}
-
-static rd_kafka_resp_err_t tell(const struct kafka_member *member,
-                                const rd_kafka_topic_partition_list_t *list) {
-    rd_kafka_t *handle = member->client.handle;
-    return is_cooperative(member) ? code_of(rd_kafka_incremental_assign(handle, list))
-                                  : rd_kafka_assign(handle, list);
-}
-
 // librdkafka waits for an answer, whatever it is.
 static enum status take_nothing(struct kafka_member *member, enum status why) {
-    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
-    (void)tell(member, none);
-    rd_kafka_topic_partition_list_destroy(none);
+    (void)rd_kafka_assign(member->client.handle, NULL);
     return why;
 }
 
 static enum status assign(struct kafka_member *member, rd_kafka_topic_partition_list_t *list) {
     rd_kafka_t *handle = member->client.handle;
-    enum status status = list->cnt > 0 ? kafka_member_committed(member, list) : STATUS_OK;
+    enum status status =
+        list->cnt > 0 ? kafka_member_committed(member, &member->client, list) : STATUS_OK;
     if (status != STATUS_OK) return take_nothing(member, status);
     pthread_mutex_lock(&member->lock);
     for (int i = 0; status == STATUS_OK && i < list->cnt; i++) {
@@ -104,7 +90,7 @@ static enum status assign(struct kafka_member *member, rd_kafka_topic_partition_
     }
     pthread_mutex_unlock(&member->lock);
     if (status != STATUS_OK) return take_nothing(member, status);
-    TRY(check(member, tell(member, list), "take"));
+    TRY(check(member, rd_kafka_assign(handle, list), "take"));
     pthread_mutex_lock(&member->lock);
     for (int i = 0; i < list->cnt; i++) {
         // Each partition has its own queue, so that what we do not take yet holds back nothing else.
@@ -114,6 +100,7 @@ static enum status assign(struct kafka_member *member, rd_kafka_topic_partition_
         member->partition[list->elems[i].partition].queue = queue;
     }
     member->joined = true;
+    member->rejoining = false;
     member->quiet_ms = clock_ms();
     pthread_cond_broadcast(&member->changed);
     pthread_mutex_unlock(&member->lock);
@@ -144,17 +131,14 @@ static enum status revoke(struct kafka_member *member, rd_kafka_topic_partition_
         end(member, list->elems[i].partition);
     }
     member->failing_ms = 0;
+    member->rejoining = !atomic_load(&member->leaving);
+    member->asked_in_ms = clock_ms();
     pthread_mutex_unlock(&member->lock);
     if (lost && list->cnt > 0) {
-        LOG(WARN,
-            "topic %s: the group has counted this job as gone and gave its %d partition%s to "
-            "others; it joins again",
-            member->client.topic, list->cnt, list->cnt == 1 ? "" : "s");
+        LOG(INFO, "topic %s: group %s gives its partitions out anew; this job had %d of them",
+            member->client.topic, member->group_id, list->cnt);
     }
-    return check(member,
-                 is_cooperative(member) ? code_of(rd_kafka_incremental_unassign(handle, list))
-                                        : rd_kafka_assign(handle, NULL),
-                 "give back");
+    return check(member, rd_kafka_assign(handle, NULL), "give back");
 }
 
 static void change(struct kafka_member *member, rd_kafka_resp_err_t error,
@@ -183,20 +167,18 @@ void kafka_member_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t error,
 
 void kafka_member_leave(struct kafka_member *member) {
     rd_kafka_t *handle = member->client.handle;
-    const int64_t start = clock_ms();
-    const int64_t most = member->failed == STATUS_BROKER ? 0 : LEAVE_MS;
-    if (most == 0) return; // who does not answer will not hear a farewell
+    const int64_t until_ms = clock_ms() + LEAVE_MS;
+    if (member->failed == STATUS_BROKER) return; // nobody would hear a farewell
     rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
-    if (code_of(rd_kafka_consumer_close_queue(handle, queue)) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        while (!rd_kafka_consumer_closed(handle) && clock_ms() - start < most) {
-            rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 50);
-            if (event == NULL) continue;
-            if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
-                change(member, rd_kafka_event_error(event),
-                       rd_kafka_event_topic_partition_list(event));
-            }
-            rd_kafka_event_destroy(event);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(handle, queue);
+    while (error == NULL && !rd_kafka_consumer_closed(handle) && clock_ms() < until_ms) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 50);
+        if (event == NULL) continue;
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) {
+            change(member, rd_kafka_event_error(event), rd_kafka_event_topic_partition_list(event));
         }
+        rd_kafka_event_destroy(event);
     }
+    rd_kafka_error_destroy(error);
     rd_kafka_queue_destroy(queue);
 }

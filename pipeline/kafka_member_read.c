@@ -183,7 +183,8 @@ static enum status note_answer(struct kafka_member *member, int32_t partitions) 
     member->told_lost = false;
     pthread_mutex_lock(&member->lock);
     member->unanswered_ms = 0;
-    const bool late = !member->joined && clock_ms() - member->began_ms >= JOIN_MS;
+    const bool late =
+        (!member->joined || member->rejoining) && clock_ms() - member->asked_in_ms >= JOIN_MS;
     pthread_mutex_unlock(&member->lock);
     if (member->missing_ms > 0 || partitions < member->known) {
         return FAIL(MISMATCH,
@@ -238,7 +239,7 @@ static enum status look_at_others(struct kafka_member *member) {
     rd_kafka_topic_partition_list_t *list = list_others(member);
     member->looked_ms = clock_ms();
     if (list == NULL) return STATUS_OK;
-    const enum status status = kafka_member_committed(member, list);
+    const enum status status = kafka_member_committed(member, &member->asker, list);
     pthread_mutex_lock(&member->lock);
     for (int i = 0; status == STATUS_OK && i < list->cnt; i++) {
         struct member_partition *partition = &member->partition[list->elems[i].partition];

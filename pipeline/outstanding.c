@@ -58,14 +58,32 @@ void outstanding_reach(struct outstanding *outstanding, int64_t offset) {
     if (offset > outstanding->reached) outstanding->reached = offset;
 }
 
+void outstanding_forget(struct outstanding *outstanding, int64_t from) {
+    while (outstanding_any(outstanding) &&
+           outstanding->item[outstanding->count - 1].offset >= from) {
+        outstanding->count--;
+    }
+    if (outstanding->reached > from) outstanding->reached = from;
+}
+
+// The first one is to have no answer.
+static void pass_answered(struct outstanding *outstanding) {
+    while (outstanding_any(outstanding) && outstanding->item[outstanding->first].answered) {
+        outstanding->first++;
+    }
+}
+
+void outstanding_skip(struct outstanding *outstanding, int64_t before) {
+    outstanding->first = find(outstanding, before);
+    pass_answered(outstanding);
+    outstanding_reach(outstanding, before);
+}
+
 bool outstanding_answer(struct outstanding *outstanding, int64_t offset) {
     const size_t at = find(outstanding, offset);
     if (!holds(outstanding, at, offset) || outstanding->item[at].answered) return false;
     outstanding->item[at].answered = true;
-    while (outstanding->first < outstanding->count &&
-           outstanding->item[outstanding->first].answered) {
-        outstanding->first++;
-    }
+    pass_answered(outstanding);
     return true;
 }
 

@@ -31,6 +31,10 @@ enum status outstanding_add(struct outstanding *outstanding, int64_t offset,
 void outstanding_reach(struct outstanding *outstanding, int64_t offset);
 // false: it was not added, or is answered.
 bool outstanding_answer(struct outstanding *outstanding, int64_t offset);
+// Those from this offset on count as not read; they are to be read again.
+void outstanding_forget(struct outstanding *outstanding, int64_t from);
+// Somebody else has answered all before this offset.
+void outstanding_skip(struct outstanding *outstanding, int64_t before);
 // Everything before this offset is answered.
 int64_t outstanding_done(const struct outstanding *outstanding);
 bool outstanding_any(const struct outstanding *outstanding); // without an answer
