@@ -60,8 +60,8 @@ struct branch_driver_table {
     // The branch has run. What is added here may begin at its end, if it goes on and is not sealed.
     enum status (*done)(struct branch_driver *driver, struct branches *branches,
                         struct branch *branch, const struct branch_answer *answer);
-    // About once a second, and at the end.
-    void (*progress)(struct branch_driver *driver);
+    // About once a second, and at the end. Errors: end the run.
+    enum status (*progress)(struct branch_driver *driver);
 };
 struct branch_driver { // an implementation's struct begins with this
     const struct branch_driver_table *table;

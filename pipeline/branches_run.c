@@ -15,11 +15,11 @@ static enum status ask_for_more(struct branches *b) {
     return b->driver->table->more(b->driver, b, STEPS_MOST * step - b->waiting_tokens, &b->ended);
 }
 
-static void tell_progress(struct branches *b) {
+static enum status tell_progress(struct branches *b) {
     const int64_t now_ms = clock_ms();
-    if (now_ms < b->next_progress_ms) return;
+    if (now_ms < b->next_progress_ms) return STATUS_OK;
     b->next_progress_ms = now_ms + PROGRESS_MS;
-    b->driver->table->progress(b->driver);
+    return b->driver->table->progress(b->driver);
 }
 
 static enum status turn(struct branches *b, bool *over) {
@@ -34,7 +34,7 @@ static enum status turn(struct branches *b, bool *over) {
         TRY(steps_send_next(&b->steps, &busy));
     }
     TRY(steps_take_answers(&b->steps, 0, &busy));
-    tell_progress(b);
+    TRY(tell_progress(b));
     *over = steps->sent == steps->landed && (b->stopped || (b->ended && b->waiting_tokens == 0));
     if (busy || *over) return STATUS_OK;
     // nap where the next thing will come from
@@ -78,7 +78,7 @@ enum status branches_run(const struct branches_settings *settings, struct comm *
     TRY_OUT(status, check_sealed(&b));
     TRY_OUT(status, branches_tell_drops(&b));
     TRY_OUT(status, steps_stop(&b.steps));
-    driver->table->progress(driver);
+    TRY_OUT(status, driver->table->progress(driver));
     if (b.stopped) status = STATUS_STOPPED;
 out:
     fill_counts(&b, counts);

@@ -10,7 +10,7 @@
 #define GATHER_FOREVER_MS INT32_MAX // groups may end hours apart; a lost rank ends the job anyway
 
 bool passkey_prints_lines(const struct passkey_job *job) {
-    return job->store == NULL && !wants_table(job->settings);
+    return strcmp(job->settings->output, "-") == 0 && !wants_table(job->settings);
 }
 
 enum status passkey_gather(const struct passkey_job *job, int exit_code,

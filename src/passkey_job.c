@@ -3,17 +3,12 @@
 #include "ops/base/hash.h"
 #include "ops/base/room.h"
 #include "src/device.h"
-#include "src/passkey_job_inner.h"
+#include "src/passkey_feed.h"
 #include "src/tokenizer_choice.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void sample_of(const struct passkey_listing *listing, int64_t index,
-                      struct passkey_sample *sample) {
-    passkey_task_sample(listing->task, index, sample);
-}
 
 // What changes a result beside the model: not ranks, steps, or how samples are read together.
 static enum status name_run(struct passkey_job *job) {
@@ -36,12 +31,17 @@ static enum status name_run(struct passkey_job *job) {
 
 static enum status check(const struct passkey_job *job) {
     TRY(rank_model_check(job->settings));
+    TRY(passkey_queue_check(job->settings, job->place->groups));
     if (!passkey_to_folder(job->settings) && (job->settings->resume || job->settings->lm_eval)) {
         return FAIL(USAGE, "%s needs a folder: give --output DIR",
                     job->settings->resume ? "--resume" : "--lm-eval");
     }
-    if (!passkey_to_folder(job->settings) && job->place->groups > 1) {
-        return FAIL(USAGE, "several groups of ranks need a folder for results: give --output DIR");
+    if (job->settings->resume && passkey_queue_input(job->settings)) {
+        return FAIL(USAGE, "--resume is for a grid; a topic is gone on with under its --job");
+    }
+    if (strcmp(job->settings->output, "-") == 0 && job->place->groups > 1) {
+        return FAIL(USAGE, "several groups of ranks need a folder or topic for results: give "
+                           "--output DIR or kafka:TOPIC");
     }
     return STATUS_OK;
 }
@@ -51,72 +51,32 @@ static enum status open_task(struct passkey_job *job) {
     TRY(tokenizer_of_model(job->settings, info->vocab_size, &job->tokenizer));
     TRY(passkey_task_open(job->settings, job->tokenizer, job->settings->bos ? info->bos_token : -1,
                           &job->task));
-    job->listing = (struct passkey_listing){.task = job->task, .sample = sample_of};
+    passkey_feed_listing(job);
     return name_run(job);
 }
 
-// Samples that no run before this one has answered.
-static enum status list_samples(struct passkey_job *job) {
-    const int64_t count = passkey_task_count(job->task);
-    int64_t known = 0;
-    job->index = calloc(count > 0 ? (size_t)count : 1, sizeof *job->index);
-    if (job->index == NULL) return FAIL(NO_MEMORY, "%" PRId64 " samples", count);
-    for (int64_t i = 0; i < count; i++) {
-        struct passkey_sample sample;
-        const struct passkey_result *found = NULL;
-        passkey_task_sample(job->task, i, &sample);
-        if (job->store != NULL) found = passkey_store_find(job->store, sample.id);
-        if (found == NULL) {
-            job->index[job->samples++] = i;
-        } else if (strcmp(found->sample.key, sample.key) != 0 ||
-                   found->sample.position != sample.position) {
-            return FAIL(MISMATCH,
-                        "--resume: sample %s was of another grid: the same --lengths, "
-                        "--depths and --samples go on with it",
-                        sample.id);
-        } else {
-            known++;
-        }
-    }
-    if (job->store != NULL && known != passkey_store_found(job->store)) {
-        return FAIL(MISMATCH, "--resume: %" PRId64 " of the samples there are not in this grid",
-                    passkey_store_found(job->store) - known);
-    }
-    if (rank_speaks(job->place)) {
-        if (known > 0) LOG(INFO, "--resume: %" PRId64 " samples are answered already", known);
-        LOG(INFO, "%" PRId64 " samples to answer", job->samples);
-    }
-    return STATUS_OK;
-}
-
-static enum status give_batch(void *listener, struct passkey_batch *batch) {
-    struct passkey_job *job = listener;
-    *batch = (struct passkey_batch){.ended = true};
-    if (job->given) return STATUS_OK;
-    job->given = true;
-    batch->index = job->index;
-    batch->count = job->samples;
-    return STATUS_OK;
-}
-
+// Where it is kept, and then whoever described the sample is told.
 static enum status take_result(void *listener, int64_t index, const struct passkey_result *result) {
     struct passkey_job *job = listener;
-    (void)index;
-    if (job->store != NULL) return passkey_store_put(job->store, result);
-    TRY(room_for((void **)&job->results, &job->room, job->count + 1, sizeof *job->results));
-    job->results[job->count++] = *result;
-    if (!passkey_prints_lines(job)) return STATUS_OK;
-    job->line.count = 0;
-    TRY(passkey_result_put(&job->run, result, &job->line));
-    if (fwrite(job->line.data, 1, job->line.count, stdout) != job->line.count ||
-        fflush(stdout) != 0) {
+    struct bytes *line = &job->line;
+    line->count = 0;
+    TRY(passkey_result_put(&job->run, result, line));
+    if (job->store != NULL) {
+        TRY(passkey_store_put(job->store, line));
+    } else if (!passkey_queue_output(job->settings)) {
+        TRY(room_for((void **)&job->results, &job->room, job->count + 1, sizeof *job->results));
+        job->results[job->count++] = *result;
+    }
+    if (passkey_prints_lines(job) &&
+        (fwrite(line->data, 1, line->count, stdout) != line->count || fflush(stdout) != 0)) {
         return FAIL(IO, "cannot write to standard output");
     }
-    return STATUS_OK;
+    return passkey_feed_answered(job, index, result);
 }
 
-static void tell_progress(void *listener, const struct passkey_tree_counts *counts) {
-    const struct passkey_job *job = listener;
+// Called about once a second, whatever is under way.
+static enum status tell_progress(void *listener, const struct passkey_tree_counts *counts) {
+    struct passkey_job *job = listener;
     const struct documents_counts done = {.documents = counts->samples, .rows = counts->tokens_run};
     const int64_t most = counts->tokens_expected;
     const struct source_progress progress = {.done = counts->tokens_run < most ? counts->tokens_run
@@ -124,7 +84,8 @@ static void tell_progress(void *listener, const struct passkey_tree_counts *coun
                                              .total = most,
                                              .unit = "tokens",
                                              .lag = -1};
-    report_progress(job->report, &done, &progress);
+    if (job->report != NULL) report_progress(job->report, &done, &progress);
+    return job->queue != NULL ? passkey_queue_commit(job->queue) : STATUS_OK;
 }
 
 static enum status open_tree(struct passkey_job *job) {
@@ -133,11 +94,12 @@ static enum status open_tree(struct passkey_job *job) {
         .tokenizer = job->tokenizer,
         .listing = &job->listing,
         .unbranched = job->settings->unbranched,
-        .group = job->place->group_index,
-        .groups = job->place->groups,
-        .batch = give_batch,
+        // a queue has shared them out already
+        .group = passkey_queue_input(job->settings) ? 0 : job->place->group_index,
+        .groups = passkey_queue_input(job->settings) ? 1 : job->place->groups,
+        .batch = passkey_feed_batch,
         .result = take_result,
-        .progress = job->report != NULL ? tell_progress : NULL,
+        .progress = tell_progress,
         .listener = job,
     };
     return passkey_tree_open(&tree, &job->tree);
@@ -179,10 +141,11 @@ static enum status answer(struct passkey_job *job, int *exit_code) {
                                                      .run = &job->run};
         TRY(passkey_store_open(&store, job->place, &job->store));
     }
-    if (rank_leads(job->place)) TRY(list_samples(job));
+    if (rank_leads(job->place)) TRY(passkey_feed_open(job));
     if (rank_speaks(job->place)) TRY(report_open(settings, "sample", &job->report));
     const enum status status = run(job, exit_code);
     if (status != STATUS_OK && status != STATUS_STOPPED) return status;
+    TRY(passkey_feed_close(job, true));
     if (job->store != NULL) TRY(passkey_store_end(job->store));
     TRY(passkey_gather(job, *exit_code, &sum));
     *exit_code = sum.exit_code;
@@ -208,7 +171,7 @@ enum status passkey_on_rank(const struct settings *settings, const struct score_
     rank_model_close(&job.rank);
     bytes_free(&job.named);
     bytes_free(&job.line);
+    (void)!passkey_feed_close(&job, false);
     free(job.results);
-    free(job.index);
     return status;
 }

@@ -1,6 +1,7 @@
 #pragma once
 // What passkey_job.c, which answers a rank's samples, and passkey_end.c, which sums them up, share.
 
+#include "src/passkey_queue.h"
 #include "src/passkey_store.h"
 #include "src/passkey_tree.h"
 #include "src/rank_model.h"
@@ -8,7 +9,15 @@
 
 #include <string.h>
 
+// A message's sample on its way.
+struct passkey_described {
+    struct passkey_sample sample;
+    struct passkey_place place;
+    int64_t next_free; // while it is not used
+};
+
 struct passkey_job {
+    struct passkey_listing listing; // first, so that a listing is a job
     const struct settings *settings;
     const struct score_place *place;
     struct rank_model rank;
@@ -16,14 +25,21 @@ struct passkey_job {
     struct passkey_task *task;
     struct bytes named; // what `run` has the hash and the task of
     struct passkey_run run;
-    struct passkey_listing listing;
     struct passkey_store *store; // NULL: results go to standard output
     struct passkey_tree *tree;   // on leaders
     struct report *report;       // on the rank that speaks
     struct pipeline_counts counts;
-    int64_t *index; // [samples] to be answered, by all groups
+    // of a grid
+    int64_t *index; // [samples] to be answered, by all groups; of a topic: a batch
     int64_t samples;
-    bool given;                     // to the tree
+    bool given; // to the tree
+    // of a topic
+    struct passkey_queue *queue; // NULL: none is read or written
+    struct passkey_queue_counts queued;
+    struct passkey_description *taken;   // a batch
+    struct passkey_described *described; // [described_count] under way or free
+    size_t described_count, described_room;
+    int64_t described_free;         // the first, or -1
     struct passkey_result *results; // without a store
     size_t count, room;
     struct bytes line;
@@ -37,7 +53,7 @@ struct passkey_share {
 };
 
 static inline bool passkey_to_folder(const struct settings *settings) {
-    return strcmp(settings->output, "-") != 0;
+    return strcmp(settings->output, "-") != 0 && !passkey_queue_output(settings);
 }
 
 // Results on standard output as they come.

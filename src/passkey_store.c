@@ -263,10 +263,8 @@ static enum status write_all(int fd, const char *path, const char *data, size_t 
     return STATUS_OK;
 }
 
-enum status passkey_store_put(struct passkey_store *store, const struct passkey_result *result) {
-    store->line.count = 0;
-    TRY(passkey_result_put(store->settings.run, result, &store->line));
-    return write_all(store->fd, store->path, store->line.data, store->line.count);
+enum status passkey_store_put(struct passkey_store *store, const struct bytes *line) {
+    return write_all(store->fd, store->path, line->data, line->count);
 }
 
 enum status passkey_store_end(struct passkey_store *store) {

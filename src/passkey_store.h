@@ -23,8 +23,8 @@ enum status passkey_store_open(const struct passkey_store_settings *settings,
 // What there was at the start, whichever run and group it was of; NULL: this sample was not answered.
 const struct passkey_result *passkey_store_find(const struct passkey_store *store, const char *id);
 int64_t passkey_store_found(const struct passkey_store *store);
-// A line, at once. Errors: IO, NO_MEMORY.
-enum status passkey_store_put(struct passkey_store *store, const struct passkey_result *result);
+// A result's line, at once. Errors: IO.
+enum status passkey_store_put(struct passkey_store *store, const struct bytes *line);
 // No more will be put: what was is on the disk, for others to read. Errors: IO.
 enum status passkey_store_end(struct passkey_store *store);
 // On the rank that speaks, when all groups have ended theirs: all results there are, by length and number,

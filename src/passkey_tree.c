@@ -206,10 +206,9 @@ static enum status done(struct branch_driver *driver, struct branches *branches,
     return STATUS_OK;
 }
 
-static void progress(struct branch_driver *driver) {
+static enum status progress(struct branch_driver *driver) {
     const struct passkey_tree *tree = tree_of(driver);
-    if (tree->settings.progress == NULL) return;
-    tree->settings.progress(tree->settings.listener, &tree->counts);
+    return tree->settings.progress(tree->settings.listener, &tree->counts);
 }
 
 static const struct branch_driver_table tree_table = {

@@ -38,7 +38,8 @@ struct passkey_tree_settings {
     // Never waits. Errors: end the run.
     enum status (*batch)(void *listener, struct passkey_batch *batch);
     enum status (*result)(void *listener, int64_t index, const struct passkey_result *result);
-    void (*progress)(void *listener, const struct passkey_tree_counts *counts);
+    // About once a second. Errors: end the run.
+    enum status (*progress)(void *listener, const struct passkey_tree_counts *counts);
     void *listener;
 };
 

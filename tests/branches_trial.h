@@ -238,8 +238,9 @@ static inline enum status tree_done(struct branch_driver *base, struct branches 
     return STATUS_OK;
 }
 
-static inline void tree_progress(struct branch_driver *base) {
+static inline enum status tree_progress(struct branch_driver *base) {
     ((struct tree *)base)->progress++;
+    return STATUS_OK;
 }
 
 static const struct branch_driver_table tree_table = {
