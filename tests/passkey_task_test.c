@@ -437,7 +437,7 @@ static void what_cannot_be_is_refused(void **state) {
     }
     settings = settings_of("4k");
     settings.filler = TESTS_FOLDER "/passkey/there is none";
-    expect_refused(settings, tokenizer, STATUS_IO);
+    expect_refused(settings, tokenizer, STATUS_USAGE);
     settings.filler = "/dev/null";
     expect_refused(settings, tokenizer, STATUS_USAGE);
     settings.filler = TESTS_FOLDER;
