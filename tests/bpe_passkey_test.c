@@ -43,7 +43,10 @@ static void the_papers_counts_are_kept(void **state) {
     };
     struct tokenizer *tokenizer = open_gpt_neox();
     (void)state;
-    if (tokenizer == NULL) skip();
+    if (tokenizer == NULL) {
+        skip();
+        return;
+    }
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct settings settings = settings_of(cases[i].length);
         struct passkey_prompt prompt = {0};
@@ -69,7 +72,10 @@ static void infinitebench_counts_are_kept(void **state) {
     struct tokenizer *tokenizer = open_gpt_neox();
     struct passkey_prompt prompt = {0};
     (void)state;
-    if (tokenizer == NULL) skip();
+    if (tokenizer == NULL) {
+        skip();
+        return;
+    }
     settings.style = "infinitebench";
     settings.samples = 1;
     struct passkey_task *task = open_task(&settings, tokenizer, -1);
@@ -150,7 +156,10 @@ static void prompts_are_their_texts_tokens(void **state) {
 static void so_are_those_of_gpt_neox(void **state) {
     struct tokenizer *tokenizer = open_gpt_neox();
     (void)state;
-    if (tokenizer == NULL) skip();
+    if (tokenizer == NULL) {
+        skip();
+        return;
+    }
     check_tokenizer(tokenizer);
     tokenizer->close(tokenizer);
 }
@@ -230,7 +239,10 @@ static void speed_is_told(void **state) {
     report_speed(bytes, "byte", "1m");
     report_speed(bytes, "byte", "16m");
     bytes->close(bytes);
-    if (neox == NULL) skip();
+    if (neox == NULL) {
+        skip();
+        return;
+    }
     report_speed(neox, "gpt-neox", "64k");
     report_speed(neox, "gpt-neox", "1m");
     neox->close(neox);
