@@ -91,9 +91,12 @@ static enum status describe(struct passkey_job *job, const struct passkey_descri
                             int64_t *index, int64_t *count) {
     struct passkey_sample sample;
     const char *wrong = NULL;
-    const enum status status = passkey_task_describe(
-        job->task, message->id, message->length, message->depth,
-        message->key[0] != '\0' ? message->key : NULL, message->seed, &sample, &wrong);
+    const struct passkey_wish wish = {.id = message->id,
+                                      .length = message->length,
+                                      .depth = message->depth,
+                                      .key = message->key[0] != '\0' ? message->key : NULL,
+                                      .seed = message->seed};
+    const enum status status = passkey_task_describe(job->task, &wish, &sample, &wrong);
     if (status == STATUS_BAD_INPUT) return passkey_queue_bad(job->queue, message, wrong);
     TRY(status);
     TRY(described_room(job, &index[*count]));

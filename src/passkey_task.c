@@ -115,12 +115,13 @@ enum status passkey_task_find(const struct passkey_task *task, const char *id,
                 id, passkey_task_count(task), sample->id);
 }
 
-static const char *wrong_of(const struct passkey_task *task, const char *id, int64_t length,
-                            double depth, const char *key) {
+static const char *wrong_of(const struct passkey_task *task, const struct passkey_wish *wish) {
     const struct passkey_grid *grid = &task->grid;
-    if (*id == '\0' || strlen(id) >= PASSKEY_ID_MOST) return "the id is empty or too long";
-    if (length < 1 || length > PASSKEY_LENGTH_MOST)
-        return "the length is not from 1 to 2^40 tokens";
+    const int64_t length = wish->length;
+    const char *key = wish->key;
+    if (*wish->id == '\0' || strlen(wish->id) >= PASSKEY_ID_MOST)
+        return "the id is empty or too long";
+    if (length < 1 || length > PASSKEY_WISH_MOST) return "the length is not from 1 to 2^26 tokens";
     if (task->own_filler && grid->lengths > 0 && length > grid->length[grid->longest].tokens) {
         return "the length is more than those of --lengths";
     }
@@ -128,7 +129,7 @@ static const char *wrong_of(const struct passkey_task *task, const char *id, int
         return "the length is too short for the prompt's fixed parts, one unit of filler and the "
                "key";
     }
-    if (!(depth >= 0.0 && depth <= 1.0)) return "the depth is not from 0 to 1";
+    if (!(wish->depth >= 0.0 && wish->depth <= 1.0)) return "the depth is not from 0 to 1";
     if (key == NULL) return NULL;
     if ((int64_t)strlen(key) != task->digits || strspn(key, "0123456789") != strlen(key)) {
         return "the key does not have the task's number of digits, or has others than digits";
@@ -138,19 +139,20 @@ static const char *wrong_of(const struct passkey_task *task, const char *id, int
     return NULL;
 }
 
-enum status passkey_task_describe(const struct passkey_task *task, const char *id, int64_t length,
-                                  double depth, const char *key, uint64_t seed,
+enum status passkey_task_describe(const struct passkey_task *task, const struct passkey_wish *wish,
                                   struct passkey_sample *sample, const char **wrong) {
-    *wrong = wrong_of(task, id, length, depth, key);
+    *wrong = wrong_of(task, wish);
     if (*wrong != NULL) return STATUS_BAD_INPUT;
-    *sample = (struct passkey_sample){
-        .length = length, .depth = depth, .units = passkey_units_of(task, length)};
-    sample->position = (int64_t)(depth * (double)(sample->units - 1));
-    snprintf(sample->id, sizeof sample->id, "%s", id);
-    if (key == NULL) {
-        passkey_key_draw(task, seed, PASSKEY_OF_ID, hash_bytes(id, strlen(id)), 0, sample->key);
+    *sample = (struct passkey_sample){.length = wish->length,
+                                      .depth = wish->depth,
+                                      .units = passkey_units_of(task, wish->length)};
+    sample->position = (int64_t)(wish->depth * (double)(sample->units - 1));
+    snprintf(sample->id, sizeof sample->id, "%s", wish->id);
+    if (wish->key == NULL) {
+        passkey_key_draw(task, wish->seed, PASSKEY_OF_ID, hash_bytes(wish->id, strlen(wish->id)), 0,
+                         sample->key);
     } else {
-        snprintf(sample->key, sizeof sample->key, "%s", key);
+        snprintf(sample->key, sizeof sample->key, "%s", wish->key);
     }
     return STATUS_OK;
 }

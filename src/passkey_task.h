@@ -47,11 +47,17 @@ void passkey_task_sample(const struct passkey_task *task, int64_t index,
 // The sample of this id. Errors: USAGE (there is none such).
 enum status passkey_task_find(const struct passkey_task *task, const char *id,
                               struct passkey_sample *sample);
-// A sample that the grid need not hold: length and depth as given; key NULL: drawn from seed and id.
-// Errors: BAD_INPUT (not logged; *wrong says why: too short a length, a depth outside [0, 1], a key
-// that is not such digits as the style wants, ...).
-enum status passkey_task_describe(const struct passkey_task *task, const char *id, int64_t length,
-                                  double depth, const char *key, uint64_t seed,
+// A sample that the grid need not hold. Errors: BAD_INPUT (not logged; *wrong says why: too short a
+// length, a depth outside [0, 1], a key that is not such digits as the style wants, ...).
+struct passkey_wish {
+    const char *id;
+    int64_t length; // at most PASSKEY_WISH_MOST
+    double depth;
+    const char *key; // NULL: drawn from seed and id
+    uint64_t seed;
+};
+#define PASSKEY_WISH_MOST (INT64_C(1) << 26) // a message must not ask for all of the memory
+enum status passkey_task_describe(const struct passkey_task *task, const struct passkey_wish *wish,
                                   struct passkey_sample *sample, const char **wrong);
 
 // prompt: all zero or used before; freed with passkey_prompt_free. Errors: NO_MEMORY, UNEXPECTED.

@@ -75,6 +75,12 @@ static void samples_are_found_by_name(void **state) {
     tokenizer->close(tokenizer);
 }
 
+static enum status describe(const struct passkey_task *task, struct passkey_wish wish,
+                            struct passkey_sample *sample) {
+    const char *wrong = NULL;
+    return passkey_task_describe(task, &wish, sample, &wrong);
+}
+
 static void samples_are_described(void **state) {
     struct settings settings = settings_of("no length");
     struct tokenizer *tokenizer = bytes_tokenizer();
@@ -88,43 +94,37 @@ static void samples_are_described(void **state) {
     struct passkey_task *task = open_task(&settings, tokenizer, -1);
     assert_int_equal(passkey_task_count(task), 0);
     assert_int_equal(passkey_task_find(task, "1024-d0-0", &sample), STATUS_USAGE);
-    assert_int_equal(passkey_task_describe(task, "a/b", 1024, 1.0, "00042", 1, &sample, &wrong), 0);
+    assert_int_equal(describe(task, (struct passkey_wish){"a/b", 1024, 1.0, "00042", 1}, &sample),
+                     0);
     assert_string_equal(sample.key, "00042");
     assert_int_equal(sample.units, 9); // as of 1k in golden.txt
     assert_int_equal(sample.position, 8);
-    assert_int_equal(passkey_task_describe(task, "a", 5000, 0.5, NULL, 1, &sample, &wrong), 0);
-    assert_int_equal(passkey_task_describe(task, "a", 5000, 0.5, NULL, 1, &again, &wrong), 0);
+    assert_int_equal(describe(task, (struct passkey_wish){"a", 5000, 0.5, NULL, 1}, &sample), 0);
+    assert_int_equal(describe(task, (struct passkey_wish){"a", 5000, 0.5, NULL, 1}, &again), 0);
     assert_string_equal(sample.key, again.key);
-    assert_int_equal(passkey_task_describe(task, "a", 5000, 0.5, NULL, 2, &again, &wrong), 0);
+    assert_int_equal(describe(task, (struct passkey_wish){"a", 5000, 0.5, NULL, 2}, &again), 0);
     assert_string_not_equal(sample.key, again.key);
-    const struct {
-        const char *id;
-        int64_t length;
-        double depth;
-        const char *key;
-    } bad[] = {
-        {"",      1024,      0.5,       NULL    },
-        {long_id, 1024,      0.5,       NULL    },
-        {"a",     0,         0.5,       NULL    },
-        {"a",     -5,        0.5,       NULL    },
-        {"a",     INT64_MAX, 0.5,       NULL    },
-        {"a",     200,       0.5,       NULL    },
-        {"a",     1024,      -0.1,      NULL    },
-        {"a",     1024,      1.5,       NULL    },
-        {"a",     1024,      0.0 / 0.0, NULL    },
-        {"a",     1024,      0.5,       "1234"  },
-        {"a",     1024,      0.5,       "123456"},
-        {"a",     1024,      0.5,       "12a45" },
+    const struct passkey_wish bad[] = {
+        {"",      1024,      0.5,       NULL,     1},
+        {long_id, 1024,      0.5,       NULL,     1},
+        {"a",     0,         0.5,       NULL,     1},
+        {"a",     -5,        0.5,       NULL,     1},
+        {"a",     INT64_MAX, 0.5,       NULL,     1},
+        {"a",     200,       0.5,       NULL,     1},
+        {"a",     1024,      -0.1,      NULL,     1},
+        {"a",     1024,      1.5,       NULL,     1},
+        {"a",     1024,      0.0 / 0.0, NULL,     1},
+        {"a",     1024,      0.5,       "1234",   1},
+        {"a",     1024,      0.5,       "123456", 1},
+        {"a",     1024,      0.5,       "12a45",  1},
         {"a",     1024,      0.5,
          "\xff\xfe"
-         "123"                                  },
-        {"a",     1024,      0.5,       ""      }
+         "123",                                   1},
+        {"a",     1024,      0.5,       "",       1}
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         wrong = NULL;
-        assert_int_equal(passkey_task_describe(task, bad[i].id, bad[i].length, bad[i].depth,
-                                               bad[i].key, 1, &sample, &wrong),
-                         STATUS_BAD_INPUT);
+        assert_int_equal(passkey_task_describe(task, &bad[i], &sample, &wrong), STATUS_BAD_INPUT);
         assert_non_null(wrong);
     }
     passkey_task_close(task);

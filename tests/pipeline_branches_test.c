@@ -303,8 +303,9 @@ static enum status troubled_done(struct branch_driver *base, struct branches *br
     return troubled->trouble == DONE_FAILS ? STATUS_MISMATCH : STATUS_OK;
 }
 
-static void troubled_progress(struct branch_driver *base) {
+static enum status troubled_progress(struct branch_driver *base) {
     (void)base;
+    return STATUS_OK;
 }
 
 static const struct branch_driver_table troubled_table = {.more = troubled_more,
