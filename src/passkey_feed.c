@@ -68,6 +68,7 @@ enum status passkey_feed_open(struct passkey_job *job) {
         TRY(passkey_queue_open(job->settings, job->run.task, &job->queue));
     }
     if (!passkey_queue_input(job->settings)) return list_samples(job);
+    job->described_free = -1;
     job->index = calloc(TAKEN_MOST, sizeof *job->index);
     job->taken = calloc(TAKEN_MOST, sizeof *job->taken);
     if (job->index == NULL || job->taken == NULL) return FAIL(NO_MEMORY, "messages");

@@ -4,6 +4,7 @@
 
 #include "ops/base/status.h"
 #include "src/option_value.h"
+#include "src/options_inner.h"
 #include "tests/temp_folder.h"
 
 #include <setjmp.h>
@@ -35,7 +36,7 @@ static void the_table_is_sound(void **state) {
     int count = 0;
     (void)state;
     const struct option *rows = option_rows(&count);
-    assert_true(count > 40 && count <= 80);
+    assert_true(count > 40 && count <= OPTION_ROWS_MOST);
     for (int i = 0; i < count; i++) {
         assert_non_null(rows[i].help);
         assert_true(rows[i].verbs != 0 && (rows[i].needed & ~rows[i].verbs) == 0);

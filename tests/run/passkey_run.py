@@ -2,7 +2,6 @@
 prompts are read together, nor a stop on the way changes a result."""
 import json
 import math
-import os
 import signal
 import struct
 import subprocess
@@ -11,7 +10,7 @@ import unittest
 
 import layouts
 import plain_mamba2
-from harness import BUILD, DTYPE, HAVE_MPI, PROGRAM, SLOW, SOURCE, RunTest, lines, longscan, main
+from harness import BUILD, HAVE_KAFKA, HAVE_MPI, PROGRAM, SOURCE, Broker, RunTest, lines, longscan, main
 
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 PREFIX = ("There is an important info hidden inside a lot of irrelevant text. Find it and memorize it.\n\n")
@@ -170,6 +169,36 @@ class Passkey(RunTest):
             self.assertLess(line["margin"], 0)
             answer = plain_mamba2.token_nll(config, tensors, prompt + list(f" {line['key']}".encode()))[-6:]
             self.assertAlmostEqual(line["answer_nll"], math.fsum(answer), delta=1e-3)
+
+    @unittest.skipUnless(HAVE_KAFKA, "built without Kafka")
+    def test_a_queue_of_samples(self):
+        """Descriptions from a topic, lines of an earlier run among them; results to a topic, keyed by id."""
+        earlier = results(passkey("--samples", 5, "--lengths", "1k,3k"))
+        messages = [json.dumps(line) for line in earlier]
+        messages += ['{"id":"mine","length":2000,"depth":0.3,"key":"00042"}', '{"id":"short","length":10,"depth":0.3}']
+        with Broker(partitions=2, topics=["tasks", "results"]) as broker:
+            subprocess.run([BUILD / "raw_publish", broker.address, "tasks"], check=True, timeout=60, text=True,
+                           input="".join(f"k{i} {text.encode().hex()}\n" for i, text in enumerate(messages)))
+            done = passkey("--input", "kafka:tasks", "--brokers", broker.address, "--output", "kafka:results",
+                           "--max-bad", "50%", "--ranks", 2)
+            self.assertIn("too short", done.stderr)
+            self.assertIn("11 samples", done.stderr)
+            again = passkey("--input", "kafka:tasks", "--brokers", broker.address, "--output", "kafka:results")
+            self.assertIn("0 samples", again.stderr)
+            other = passkey("--input", "kafka:tasks", "--brokers", broker.address, "--job", "other", "--output",
+                            self.folder / "out", "--max-bad", "50%")
+            self.assertIn("11 samples", other.stderr)
+            read = longscan("read", "--topic", "results", "--brokers", broker.address, "--envelope")
+        found = {}
+        for message in map(json.loads, read.stdout.splitlines()):
+            self.assertEqual(message["key"], message["value"]["id"])
+            found[message["key"]] = message["value"]
+        kept = {line["id"]: line for line in map(json.loads, lines(self.folder / "out" / "results.jsonl"))}
+        self.assertEqual(kept, found)
+        self.assertEqual(found["mine"]["key"], "00042")
+        for line in earlier:
+            for name in ("key", "answer_nll", "margin", "prediction", "position", "tokens"):
+                self.assertEqual(found[line["id"]][name], line[name], (line["id"], name))
 
     def test_refusals(self):
         short = passkey("--lengths", "100", "--samples", 1, expect=2).stderr
