@@ -10,7 +10,7 @@ import unittest
 
 import layouts
 import plain_mamba2
-from harness import BUILD, HAVE_KAFKA, HAVE_MPI, PROGRAM, SOURCE, Broker, RunTest, lines, longscan, main
+from harness import BUILD, HAVE_KAFKA, HAVE_MPI, PROGRAM, SOURCE, Broker, RunTest, lines, longscan, main, write_jsonl
 
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 PREFIX = ("There is an important info hidden inside a lot of irrelevant text. Find it and memorize it.\n\n")
@@ -54,23 +54,27 @@ class Passkey(RunTest):
 
     def test_answers_are_what_score_says(self):
         """The NLL of each answer is that of the same text scored as a document: the same bits."""
-        options = ["--samples", 5, "--lengths", "1k,3000,6k", "--seed", 7]
-        documents = self.folder / "in.jsonl"
-        found = results(passkey(*options))
-        with open(documents, "w", encoding="utf-8") as file:
-            for line in found:
-                text = plain(line["length"], line["key"], line["position"]) + " " + line["key"]
-                file.write(json.dumps({"id": line["id"], "text": text}) + "\n")
-        longscan("score", "--model", MODEL, "--input", documents, "--output", self.folder / "out.jsonl",
+        documents, found = [], {}
+        # the last two end at a chunk's border and just behind one
+        for options in (["--samples", 5, "--lengths", "1k,3000,6k", "--seed", 7],
+                        ["--samples", 4, "--lengths", "3k,6k", "--depths", "even:2", "--filler", SOURCE / "LICENSE"],
+                        ["--samples", 1, "--lengths", 5300, "--depths", "0.5", "--style", "niah", "--digits", 6],
+                        ["--samples", 1, "--lengths", 5300, "--depths", "0.5", "--style", "niah", "--digits", 4, "--seed", 2]):
+            for line in results(passkey(*options)):
+                prompt = passkey(*options, "--show-sample", line["id"]).stdout
+                self.assertEqual(len(prompt.encode()), line["tokens"])
+                name = f"{len(found)}"
+                found[name] = line
+                documents.append({"id": name, "text": f"{prompt} {line['key']}"})
+        self.assertEqual([found[name]["tokens"] % 1024 for name in list(found)[-2:]], [0, 1])
+        write_jsonl(self.folder / "in.jsonl", documents)
+        longscan("score", "--model", MODEL, "--input", self.folder / "in.jsonl", "--output", self.folder / "out.jsonl",
                  "--token-nll", "--no-progress")
-        scored = {}
         for line in map(json.loads, lines(self.folder / "out.jsonl")):
-            scored[line["id"]] = line["token_nll"][-6:]
-        for line in found:
             total = 0.0
-            for nll in scored[line["id"]]:
+            for nll in line["token_nll"][-found[line["id"]]["answer_tokens"]:]:
                 total += struct.unpack("<f", struct.pack("<f", nll))[0]  # nine digits of a float
-            self.assertEqual(line["answer_nll"], total, line["id"])
+            self.assertEqual(found[line["id"]]["answer_nll"], total, line["id"])
 
     def test_the_same_however_it_is_run(self):
         options = ["--samples", 7, "--lengths", "1k,2k,5k,9k"]
