@@ -41,7 +41,7 @@ static enum status serve(struct passkey_queue *queue, int64_t think_ms) {
 
 int main(int count, char **arguments) {
     struct settings settings = {.commit_interval_ms = 200,
-                                .broker_timeout_ms = 10000,
+                                .broker_timeout_ms = 30000,
                                 .max_bad = 0.5,
                                 .seed = 1,
                                 .output = "-"};
