@@ -62,6 +62,15 @@ static void fill_counts(const struct branches *b, struct branches_counts *counts
     counts->run_ns = steps->run_ns;
 }
 
+// The ranks are told what is left to drop.
+static enum status end(struct branches *b) {
+    TRY(check_sealed(b));
+    TRY(branches_tell_drops(b));
+    TRY(steps_stop(&b->steps));
+    TRY(b->driver->table->progress(b->driver));
+    return b->stopped ? STATUS_STOPPED : STATUS_OK;
+}
+
 enum status branches_run(const struct branches_settings *settings, struct comm *comm,
                          struct branch_driver *driver, struct branches_counts *counts) {
     struct branches b = {.work.table = &branches_work_table,
@@ -74,12 +83,7 @@ enum status branches_run(const struct branches_settings *settings, struct comm *
     while (!over && status == STATUS_OK) {
         status = turn(&b, &over);
     }
-    TRY_OUT(status, status);
-    TRY_OUT(status, check_sealed(&b));
-    TRY_OUT(status, branches_tell_drops(&b));
-    TRY_OUT(status, steps_stop(&b.steps));
-    TRY_OUT(status, driver->table->progress(driver));
-    if (b.stopped) status = STATUS_STOPPED;
+    if (status == STATUS_OK) status = end(&b);
 out:
     fill_counts(&b, counts);
     branches_free(&b);
