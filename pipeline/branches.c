@@ -97,9 +97,10 @@ void branches_note_done(struct branches *b, struct node *node) {
 static const char *wrong_with(const struct branches *b, const struct branch_wish *wish,
                               int64_t first) {
     const struct node *parent = (const struct node *)wish->parent;
-    int64_t end = 0;
+    int64_t end = 0, waiting = 0;
     if (parent != NULL && parent->sealed) return "its parent is sealed";
-    if (wish->count <= 0 || __builtin_add_overflow(first, wish->count, &end)) {
+    if (wish->count <= 0 || __builtin_add_overflow(first, wish->count, &end) ||
+        __builtin_add_overflow(b->waiting_tokens, wish->count, &waiting)) {
         return "it has no such number of tokens";
     }
     if (first % CHUNK_TOKENS != 0 && wish->count > CHUNK_TOKENS) {

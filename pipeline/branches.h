@@ -26,7 +26,7 @@ struct branch {            // read only for drivers
 struct branch_wish {
     struct branch *parent; // not sealed
     int64_t count;         // > 0; at most CHUNK_TOKENS if it begins inside a chunk: it is not cut
-    int64_t asked;         // in [0, count], at most branches_settings.asked_most
+    int64_t asked;         // in [0, count]; see branches_settings.asked_most
     bool goes_on;          // others begin at its end, until it is sealed; false: it is sealed
     int64_t order;         // lower ones are served first, equal ones in the order they came
     void *context;
@@ -69,8 +69,10 @@ struct branch_driver { // an implementation's struct begins with this
 
 struct branches_settings {
     struct plan_settings plan;
-    int64_t slots;      // of every rank, which steps must do with
-    int64_t asked_most; // rows of a step of a rank, as in struct model_settings
+    int64_t slots; // of every rank, which steps must do with
+    // Rows of a rank's step, as in struct model_settings: no branch is asked about more, unless it is
+    // all of a step's.
+    int64_t asked_most;
 };
 
 struct branches_counts {

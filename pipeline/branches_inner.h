@@ -33,7 +33,7 @@ struct branches {
     struct work work; // first: the steps give it back to us
     struct branch_driver *driver;
     struct steps steps;
-    int64_t asked_most;
+    int64_t asked_most; // of the branches in a step, all of whose rows may be on one rank
     struct branches_counts counts;
     struct node *all;
     int64_t count; // of those

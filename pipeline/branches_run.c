@@ -75,7 +75,9 @@ enum status branches_run(const struct branches_settings *settings, struct comm *
                          struct branch_driver *driver, struct branches_counts *counts) {
     struct branches b = {.work.table = &branches_work_table,
                          .driver = driver,
-                         .asked_most = settings->asked_most,
+                         .asked_most = settings->asked_most < settings->plan.step_tokens
+                                           ? settings->asked_most
+                                           : INT64_MAX,
                          .next_progress_ms = clock_ms() + PROGRESS_MS};
     enum status status = STATUS_OK;
     bool over = false;

@@ -53,7 +53,7 @@ static enum status gather(struct work *work, const struct plan_settings *setting
     while (b->ready_count > 0 && front->count < most) {
         const struct branch *next = &b->ready[0]->branch;
         if (front->count >= settings->ranks && tokens >= full) break;
-        if (front->count > 0 && asked + next->asked > b->asked_most) break;
+        if (front->count > 0 && next->asked > b->asked_most - asked) break;
         const size_t need = (size_t)front->count + 1;
         TRY(room_for((void **)&front->waiting, &front->waiting_room, need, sizeof *front->waiting));
         TRY(room_for((void **)&front->candidate, &front->candidate_room, need,
