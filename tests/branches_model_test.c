@@ -79,8 +79,9 @@ static enum status done(struct branch_driver *base, struct branches *branches,
     return STATUS_OK;
 }
 
-static void progress(struct branch_driver *base) {
+static enum status progress(struct branch_driver *base) {
     (void)base;
+    return STATUS_OK;
 }
 
 static const struct branch_driver_table tree_table = {
