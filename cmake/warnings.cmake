@@ -14,7 +14,8 @@ function(longscan_target name)
     target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:C>:-Wcast-align>)
   endif()
   if(LONGSCAN_FUZZ) # the fuzzers are guided by the code they reach, so all of it is instrumented
-    target_compile_options(${name} PRIVATE -fsanitize=fuzzer-no-link,address,undefined)
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer-no-link,address,undefined
+      -fno-sanitize-recover=undefined) # or a fuzzer would not see it
     target_link_options(${name} PUBLIC -fsanitize=address,undefined)
   endif()
   if(LONGSCAN_WERROR)
