@@ -19,6 +19,14 @@
 #include <cmocka.h>
 // clang-format on
 
+#define NLL_ABSOLUTE 1e-4 // the published tolerance of f32
+#define NLL_RELATIVE 1e-5 // of NLLs above 10, where f32 logits have fewer digits left
+
+// How far from float64 one NLL may be.
+static inline double nll_allowed(double exact) {
+    return exact > 10 ? NLL_RELATIVE * exact : NLL_ABSOLUTE;
+}
+
 #define STEP_TOKENS 8192
 #define TEXT_MOST   STEP_TOKENS
 

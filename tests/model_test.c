@@ -4,9 +4,6 @@
 
 #include <math.h>
 
-#define NLL_ABSOLUTE 1e-4 // the published tolerance of f32
-#define NLL_RELATIVE 1e-5 // of NLLs above 10, where f32 logits have fewer digits left
-
 static void meets_golden(const char *model, const char *name) {
     struct golden golden;
     float nll[TEXT_MOST];
@@ -17,8 +14,7 @@ static void meets_golden(const char *model, const char *name) {
     assert_int_equal(golden.predictions, golden.tokens - 1);
     for (int64_t i = 0; i < golden.predictions; i++) {
         const double off = fabs((double)nll[i] - golden.nll[i]);
-        const double most = golden.nll[i] > 10 ? NLL_RELATIVE * golden.nll[i] : NLL_ABSOLUTE;
-        if (!(off <= most)) {
+        if (!(off <= nll_allowed(golden.nll[i]))) {
             fail_msg("%s: position %d: %.9g, expected %.9g", name, (int)i, (double)nll[i],
                      golden.nll[i]);
         }
