@@ -141,6 +141,7 @@ enum status pipeline_run(const struct pipeline_settings *settings, const struct 
                                           .stop = settings->stop};
     const struct worker_settings working = {.rank = rank->group->rank,
                                             .ranks = rank->group->ranks,
+                                            .step_tokens = settings->step_tokens,
                                             .idle_ms = settings->idle_ms,
                                             .asked_most = settings->asked_most};
     struct leader_thread leader = {

@@ -29,6 +29,19 @@
 #define TURN_MS 1000
 #define NAP_NS  100000 // from look to look at a queue under way, whose steps take milliseconds
 
+// What the model takes for granted.
+static bool rows_fit(const struct worker *w, const struct step *step) {
+    const int32_t vocab = w->info->vocab_size;
+    if (step->rows > w->settings->step_tokens) return false;
+    for (int64_t i = 0; i < step->rows; i++) {
+        if (step->token[i] < 0 || step->token[i] >= vocab) return false;
+    }
+    for (int64_t i = 0; i < step->span_count; i++) {
+        if (step->spans[i].lookahead < -1 || step->spans[i].lookahead >= vocab) return false;
+    }
+    return true;
+}
+
 static enum status check_step(const struct worker *w, const struct step *step) {
     const int32_t rank = w->settings->rank;
     const int32_t ranks = w->settings->ranks;
@@ -44,6 +57,10 @@ static enum status check_step(const struct worker *w, const struct step *step) {
          (step->spans[step->span_count - 1].to == TO_RIGHT && rank == ranks - 1))) {
         return FAIL(PEER, "step %llu hands a state over the end of the line",
                     (unsigned long long)step->number);
+    }
+    if (!rows_fit(w, step)) {
+        return FAIL(PEER, "step %llu has more rows than %lld, or tokens that the model has not",
+                    (unsigned long long)step->number, (long long)w->settings->step_tokens);
     }
     if (step->asked > w->settings->asked_most) {
         return FAIL(PEER, "step %llu asks about %lld rows, more than the %lld there is room for",

@@ -9,6 +9,7 @@
 struct worker_settings {
     int32_t rank, ranks; // in the group
     int32_t leader;      // who sends the steps
+    int64_t step_tokens; // most rows of a step, as the model was opened for
     int64_t idle_ms;     // states unused for so long go to files; 0: none does
     int64_t asked_most;  // rows of a step that the model may be asked about
 };

@@ -54,25 +54,34 @@ enum step_lie {
     OVER_THE_END,
     ASKED_FOR_TOO_MUCH,
     NO_STEP,
+    TOO_MANY_ROWS,
+    NO_SUCH_TOKEN,
+    NO_SUCH_TARGET,
     STEP_LIES
 };
 
 // A leader's first step for rank 1 of 2.
 static void lead_astray(struct comm *comm, int how) {
-    const struct step counts = {.span_count = 1, .move_count = 1, .rows = CHUNK_TOKENS};
+    const int64_t rows = how == TOO_MANY_ROWS ? 3 * CHUNK_TOKENS : CHUNK_TOKENS;
+    const struct step counts = {.span_count = 1, .move_count = how <= NO_STEP, .rows = rows};
     struct step_arrays arrays;
     struct message message;
     if (step_make(&counts, &message, &arrays) != STATUS_OK) abort();
     arrays.spans[0] = (struct step_span){
-        .key = 1, .count = CHUNK_TOKENS, .lookahead = 1, .from = FROM_MOVE, .to = TO_SLOT};
-    arrays.moves[0] = (struct step_move){.key = 1, .peer = 0};
-    memset(arrays.token, 0, CHUNK_TOKENS * sizeof *arrays.token);
+        .key = 1, .count = rows, .lookahead = 1, .from = FROM_ZERO, .to = TO_SLOT};
+    memset(arrays.token, 0, (size_t)rows * sizeof *arrays.token);
+    if (counts.move_count > 0) {
+        arrays.spans[0].from = FROM_MOVE;
+        arrays.moves[0] = (struct step_move){.key = 1, .peer = 0};
+    }
     if (how == MOVE_TO_ITSELF) arrays.moves[0].peer = 1;
     if (how == MOVE_TO_NOBODY) arrays.moves[0].peer = 2;
     if (how == STATE_OF_NOBODY) arrays.spans[0].key = 2;
     if (how == OVER_THE_END) arrays.spans[0].to = TO_RIGHT;
     if (how == ASKED_FOR_TOO_MUCH) arrays.spans[0].asked = 1; // the model was opened for none
     if (how == NO_STEP) message.bytes--;
+    if (how == NO_SUCH_TOKEN) arrays.token[CHUNK_TOKENS - 1] = 256;
+    if (how == NO_SUCH_TARGET) arrays.spans[0].lookahead = 256;
     message.peer = 1;
     if (comm_send(comm, &message) != STATUS_OK) abort();
     stay(comm);
