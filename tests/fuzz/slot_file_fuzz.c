@@ -66,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(bytes != NULL);
     memcpy(bytes, data + 1, --size);
     if (size > STATE && (fix & FIX_STATE)) {
-        put_hash(bytes, STATE_HASH, hash_bytes(bytes + STATE, size - STATE));
+        const size_t state_bytes = size - STATE < STATE_BYTES ? size - STATE : STATE_BYTES;
+        put_hash(bytes, STATE_HASH, hash_bytes(bytes + STATE, state_bytes));
     }
     if (size >= STATE && (fix & FIX_HEADER)) {
         put_hash(bytes, HEADER_HASH, hash_bytes(bytes, HEADER_HASH));
