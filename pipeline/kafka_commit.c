@@ -1,5 +1,6 @@
 // Committing offsets with their blobs: one commit of a partition in flight, the latest wanted one
-// sent when it is back. A failure is tried again until the time-out, then ends the job.
+// sent when it is back. A failure is tried again until the time-out, then ends the job. The thread
+// that reads looks after both, for no further commit may come.
 // (Transactions and offsets_store drop the blob in librdkafka 2.0.2; a plain commit keeps it.)
 
 #include "ops/base/check.h"
@@ -20,8 +21,8 @@ static bool is_blob(const char *blob) {
     return bytes <= KAFKA_BLOB_MOST;
 }
 
-// Somebody must have commits to make for a failed one to be tried again: a pause in that does not
-// count against the time-out.
+// Somebody must read or commit for a failed one to be tried again: a pause in that does not count
+// against the time-out.
 static bool paused(const struct kafka_consumer *consumer, const struct kafka_commit *commit) {
     return commit->failing && clock_ms() - commit->tried_ms >= consumer->client.timeout_ms / 2;
 }
@@ -144,11 +145,9 @@ static enum status push(struct kafka_consumer *consumer, bool *waiting) {
     return STATUS_OK;
 }
 
-enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition,
-                                  int64_t offset, const char *blob) {
+static enum status commit(struct kafka_consumer *consumer, struct kafka_partition *found,
+                          int64_t offset, const char *blob) {
     bool waiting;
-    struct kafka_partition *found = kafka_consumer_find(consumer, partition);
-    CHECK(consumer->commits && found != NULL && offset >= 0 && is_blob(blob));
     TRY(take_results(consumer, 0));
     // The same offset with another blob (another snapshot) is another commit.
     if (found->commit.wanted == offset && strcmp(found->commit.wanted_blob, blob) != 0) {
@@ -157,6 +156,27 @@ enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t parti
     found->commit.wanted = offset;
     memcpy(found->commit.wanted_blob, blob, strlen(blob) + 1); // it fits: is_blob
     return push(consumer, &waiting);
+}
+
+enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition,
+                                  int64_t offset, const char *blob) {
+    struct kafka_partition *found = kafka_consumer_find(consumer, partition);
+    CHECK(consumer->commits && found != NULL && offset >= 0 && is_blob(blob));
+    pthread_mutex_lock(&consumer->commit_lock);
+    const enum status status = commit(consumer, found, offset, blob);
+    pthread_mutex_unlock(&consumer->commit_lock);
+    return status;
+}
+
+enum status kafka_consumer_tend_commits(struct kafka_consumer *consumer, int64_t now_ms) {
+    bool waiting;
+    if (!consumer->commits || now_ms - consumer->commits_seen_ms < RETRY_MS) return STATUS_OK;
+    consumer->commits_seen_ms = now_ms;
+    pthread_mutex_lock(&consumer->commit_lock);
+    enum status status = take_results(consumer, 0);
+    if (status == STATUS_OK) status = push(consumer, &waiting);
+    pthread_mutex_unlock(&consumer->commit_lock);
+    return status;
 }
 
 enum status kafka_consumer_commit_wait(struct kafka_consumer *consumer) {

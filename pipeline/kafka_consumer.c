@@ -51,6 +51,7 @@ enum status kafka_consumer_open(const struct kafka_consumer_settings *settings,
     enum status status = STATUS_OK;
     struct kafka_consumer *consumer = calloc(1, sizeof *consumer);
     if (consumer == NULL) return FAIL(NO_MEMORY, "kafka consumer");
+    pthread_mutex_init(&consumer->commit_lock, NULL);
     consumer->group = settings->group;
     consumer->groups = settings->groups;
     consumer->commits = settings->group_id != NULL;
@@ -72,6 +73,7 @@ void kafka_consumer_close(struct kafka_consumer *consumer) {
     if (consumer->results != NULL) rd_kafka_queue_destroy(consumer->results);
     kafka_queues_close(consumer->queues);
     if (!kafka_client_close(&consumer->client)) return;
+    pthread_mutex_destroy(&consumer->commit_lock);
     free(consumer->partition);
     free(consumer);
 }
@@ -246,6 +248,7 @@ enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout
     if (all_told(consumer)) return STATUS_END;
     TRY(kafka_consumer_watch(consumer));
     const int64_t start = clock_ms();
+    TRY(kafka_consumer_tend_commits(consumer, start));
     rd_kafka_message_t *polled = kafka_queues_next(consumer->queues, timeout_ms);
     if (polled == NULL) return think_about_silence(consumer, clock_ms() - start);
     consumer->message = polled;

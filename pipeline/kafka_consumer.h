@@ -50,7 +50,8 @@ enum status kafka_consumer_next(struct kafka_consumer *consumer, int32_t timeout
 enum status kafka_consumer_tend(struct kafka_consumer *consumer);
 
 // `offset` is the next record to read after a restart; blob comes back with it. Sends and returns;
-// what became of earlier commits is looked at here. Thread: one, may be another than next's.
+// what became of it is looked at by later calls, of this one, next and tend. Thread: one, may be
+// another than next's.
 // Errors: BROKER (commits have failed for the time-out, or for good).
 enum status kafka_consumer_commit(struct kafka_consumer *consumer, int32_t partition,
                                   int64_t offset, const char *blob);

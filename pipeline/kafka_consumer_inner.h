@@ -6,9 +6,11 @@
 #include "pipeline/kafka_inner.h"
 #include "pipeline/kafka_queues.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
-// What is committed of a partition. Thread: the committer's.
+// What is committed of a partition. Thread: the committer's or, under the consumer's lock, the
+// reader's.
 struct kafka_commit {
     int64_t wanted, sent, kept; // offsets; -1: none
     int64_t since_ms;           // when what is in flight or failing was first sent
@@ -53,7 +55,9 @@ struct kafka_consumer {
     // Spent polling for nothing since the last record or partition end, while brokers answer.
     int64_t silent_ms;
     struct kafka_watch watch;
-    enum status failed;          // why no broker will keep another commit
+    enum status failed; // why no broker will keep another commit
+    pthread_mutex_t commit_lock;
+    int64_t commits_seen_ms;     // when the reader last looked after them
     rd_kafka_queue_t *results;   // of commits
     struct kafka_queues *queues; // NULL: no partition is ours
 };
@@ -67,6 +71,10 @@ void kafka_consumer_watch_begin(struct kafka_consumer *consumer);
 enum status kafka_consumer_watch(struct kafka_consumer *consumer);
 // Asks now. *answers: a broker did, and all is well.
 enum status kafka_consumer_ask(struct kafka_consumer *consumer, bool *answers);
+
+// Takes what became of commits and sends those that waited for it, if it is time to: a last commit may
+// find one before it under way, or fail, and no other need come. Thread: the reader's. Errors: BROKER.
+enum status kafka_consumer_tend_commits(struct kafka_consumer *consumer, int64_t now_ms);
 
 // Fills partition[] and tells the handle to fetch.
 enum status kafka_consumer_begin(struct kafka_consumer *consumer);

@@ -200,5 +200,6 @@ enum status kafka_consumer_tend(struct kafka_consumer *consumer) {
         return FAIL(BROKER, "kafka %s, topic %s: %s", consumer->client.brokers,
                     consumer->client.topic, why);
     }
+    TRY(kafka_consumer_tend_commits(consumer, clock_ms()));
     return kafka_consumer_watch(consumer);
 }
