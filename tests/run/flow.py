@@ -147,10 +147,13 @@ class Collector(threading.Thread):
             self.take(json.loads(line))
             self.count += 1
 
-    def wait_for(self, count, seconds):
-        deadline = time.monotonic() + seconds
+    def wait_for(self, count, seconds=300):
+        """False once none came for so long: how many are on their way is the machine's business."""
+        seen, deadline = self.count, time.monotonic() + seconds
         while self.count < count and time.monotonic() < deadline:
             time.sleep(0.05)
+            if self.count > seen:
+                seen, deadline = self.count, time.monotonic() + seconds
         return self.count >= count
 
     def close(self):
