@@ -19,7 +19,7 @@ static enum status show_sample(const struct settings *settings) {
     enum status status = STATUS_OK;
     TRY(rank_model_check(settings));
     TRY(config_find(settings->model, &config));
-    TRY(tokenizer_of_model(settings, (int32_t)config.vocab_size, &tokenizer));
+    TRY(tokenizer_for_text(settings, config.vocab_size, &tokenizer));
     const int32_t bos = settings->bos ? (int32_t)config.bos : -1;
     TRY_OUT(status, passkey_task_open(settings, tokenizer, bos, &task));
     TRY_OUT(status, passkey_task_find(task, settings->show_sample, &sample));

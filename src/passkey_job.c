@@ -48,7 +48,7 @@ static enum status check(const struct passkey_job *job) {
 
 static enum status open_task(struct passkey_job *job) {
     const struct model_info *info = model_info(job->rank.model);
-    TRY(tokenizer_of_model(job->settings, info->vocab_size, &job->tokenizer));
+    TRY(tokenizer_for_text(job->settings, info->vocab_size, &job->tokenizer));
     TRY(passkey_task_open(job->settings, job->tokenizer, job->settings->bos ? info->bos_token : -1,
                           &job->task));
     passkey_feed_listing(job);

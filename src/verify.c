@@ -2,26 +2,17 @@
 
 #include "src/verify.h"
 
-#include "ops/model/mapped_file.h"
 #include "ops/model/random_weights.h"
 #include "src/device.h"
 #include "src/measure_out.h"
+#include "src/verify_tokens.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS      2405 // two chunks, and 357 tokens: five tiles and a part of one
 #define ORACLE_WORK 1e10 // some ten seconds of one core
-
-static const char sample[] =
-    "A document longer than one rank's share is cut into spans in rank order. At every layer the "
-    "recurrent state at a span's end is handed to the next rank, so that a text of many million "
-    "words is scored in parallel, exactly, and in bounded memory. Short documents are packed; "
-    "many streams interleave; nothing is padded. How much of what stood at the beginning does a "
-    "state of a few megabytes still hold at the end? Nobody knows before it was measured: 3 of 10 "
-    "numbers after 1,000 words, 1 of 10 after 16,000, and then, at once, all of them again.\n";
 
 struct verifying {
     const struct settings *settings;
@@ -40,56 +31,6 @@ static enum status open_weights(struct verifying *v) {
                            &v->weights);
     TRY(shape_config(settings->shape, &v->config));
     return weights_random(&v->config, (uint64_t)settings->seed, &v->weights);
-}
-
-static enum status take_token(struct verifying *v, int64_t token) {
-    if (token < 0 || token >= v->config.vocab_size) {
-        return FAIL(USAGE, "--input %s: token %" PRId64 " is not in [0, %" PRId64 ")",
-                    v->settings->input, token, v->config.vocab_size);
-    }
-    v->token[v->tokens++] = (int32_t)token;
-    return STATUS_OK;
-}
-
-static bool ends_with(const char *text, const char *end) {
-    const size_t bytes = strlen(text), tail = strlen(end);
-    return bytes >= tail && strcmp(text + bytes - tail, end) == 0;
-}
-
-// Bytes are tokens of a model of bytes; *.u16 and *.u32 hold token ids.
-static enum status take_file(struct verifying *v, const char *bytes, size_t size) {
-    const char *path = v->settings->input;
-    const size_t width = ends_with(path, ".u16") ? 2 : ends_with(path, ".u32") ? 4 : 1;
-    if (width == 1 && v->config.vocab_size != 256) {
-        return FAIL(USAGE,
-                    "--input %s: only a model of bytes takes text; give token ids in a file "
-                    "NAME.u16 or NAME.u32",
-                    path);
-    }
-    for (size_t at = 0; at + width <= size && v->tokens < TOKENS; at += width) {
-        uint32_t token = 0; // little-endian
-        for (size_t i = 0; i < width; i++) {
-            token |= (uint32_t)(unsigned char)bytes[at + i] << (8 * i);
-        }
-        TRY(take_token(v, token));
-    }
-    if (v->tokens < 2) return FAIL(USAGE, "--input %s: fewer than two tokens", path);
-    return STATUS_OK;
-}
-
-// The sample again and again, each time with another letter for e; without a text, random ids.
-static void draw_tokens(struct verifying *v) {
-    const size_t period = sizeof sample - 1;
-    uint64_t random = (uint64_t)v->settings->seed;
-    for (; v->tokens < TOKENS; v->tokens++) {
-        const size_t at = (size_t)v->tokens % period, turn = (size_t)v->tokens / period;
-        const unsigned char letter =
-            sample[at] == 'e' ? (unsigned char)("eaiou"[turn % 5]) : (unsigned char)sample[at];
-        random = random * 6364136223846793005U + 1442695040888963407U;
-        v->token[v->tokens] = v->config.vocab_size == 256
-                                  ? letter
-                                  : (int32_t)((random >> 33) % (uint64_t)v->config.vocab_size);
-    }
 }
 
 static void say_table(FILE *out, const struct verify_report *report) {
@@ -166,10 +107,9 @@ static enum status verify(struct verifying *v, const struct mapped_file *input,
     v->dtype = device_dtype(settings, v->backend);
     TRY(verify_tolerance_of(v->dtype, &subject.tolerance));
     TRY(open_weights(v));
-    v->token = calloc(TOKENS, sizeof *v->token);
-    if (v->token == NULL) return FAIL(NO_MEMORY, "%d tokens", TOKENS);
-    if (settings->input != NULL) TRY(take_file(v, input->bytes, input->size));
-    if (settings->input == NULL) draw_tokens(v);
+    v->token = calloc(VERIFY_TOKENS, sizeof *v->token);
+    if (v->token == NULL) return FAIL(NO_MEMORY, "%d tokens", VERIFY_TOKENS);
+    TRY(verify_tokens(settings, v->config.vocab_size, input, v->token, &v->tokens));
     subject.backend = v->backend;
     subject.token = v->token;
     subject.tokens = v->tokens;

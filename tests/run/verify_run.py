@@ -5,7 +5,7 @@ import shutil
 import struct
 import unittest
 
-from harness import BUILD, PROGRAM, SOURCE, RunTest, longscan, main, signal, subprocess, time
+from harness import BUILD, HAVE_BPE, PROGRAM, SOURCE, RunTest, longscan, main, signal, subprocess, time
 
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 CHECKS = ["float64", "cuts", "step size", "neighbours", "places"]
@@ -63,7 +63,32 @@ class Verify(RunTest):
             self.assertEqual(checks[0]["tokens"], 1100)
         path.write_bytes(struct.pack("<3I", 1, 2, 300))
         self.verify_refuses("token 300 is not in", "--model", model, "--input", path)
-        self.verify_refuses("only a model of bytes", "--model", model, "--input", SOURCE / "LICENSE")
+        self.verify_refuses("no tokenizer.json", "--model", model, "--input", SOURCE / "LICENSE", code=4)
+
+    @unittest.skipUnless(HAVE_BPE, "built without tokenizer.json")
+    def test_text_through_the_models_tokenizer(self):
+        own = SOURCE / "tests" / "tokenizers" / "neox" / "tokenizer.json"
+        text = self.folder / "text.md"
+        text.write_text((SOURCE / "README.md").read_text()[:3000] + "\u00e9")
+        ids = json.loads(longscan("tokenize", "--tokenizer", own, "--input", text).stdout)["tokens"]
+        model = self.make_model(hidden=64, layers=1, vocab=self.ids_of(own) - 1, state=16, head_dim=16)
+        shutil.copy(own, model)
+        self.verify_refuses("ids, the model only", "--model", model, "--input", text, code=4)
+        shutil.rmtree(model)
+        model = self.make_model(hidden=64, layers=1, vocab=self.ids_of(own), state=16, head_dim=16)
+        self.verify_refuses("no tokenizer.json", "--model", model, "--input", text, code=4)
+        for arguments in (["--tokenizer", own], []):
+            checks, verdict = self.verify("--model", model, "--input", text, *arguments)
+            self.assertEqual((checks[0]["tokens"], verdict["passed"]), (len(ids), True))
+            shutil.copy(own, model)
+        text.write_bytes(b"not all \xff of it")
+        self.verify_refuses("not UTF-8 at byte 8", "--model", model, "--input", text, code=3)
+        checks, _ = self.verify("--model", model, "--input", text, "--errors", "replace")
+        self.assertGreater(checks[0]["tokens"], 2)
+
+    def ids_of(self, tokenizer):
+        found = json.loads(tokenizer.read_text())
+        return 1 + max([*found["model"]["vocab"].values(), *(added["id"] for added in found["added_tokens"])])
 
     def verify_refuses(self, words, *arguments, code=2):
         done = longscan("verify", "--backend", "cpu", *arguments, expect=code)
