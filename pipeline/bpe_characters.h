@@ -5,7 +5,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 enum character_kind { KIND_OTHER, KIND_LETTER, KIND_NUMBER, KIND_SPACE }; // \p{L}, \p{N}, \s
 
@@ -39,18 +38,4 @@ static inline uint32_t character_at(const char *text, size_t *bytes) {
     }
     *bytes = 4;
     return (c[0] & 0x07U) << 18 | (c[1] & 0x3FU) << 12 | (c[2] & 0x3FU) << 6 | (c[3] & 0x3FU);
-}
-
-// Bytes at text that are all below limit, which is at least 0x80; ASCII eight at a time.
-static inline size_t bytes_below(const char *text, size_t bytes, unsigned char limit) {
-    size_t at = 0;
-    for (; at + 8 <= bytes; at += 8) {
-        uint64_t word;
-        memcpy(&word, text + at, sizeof word);
-        if ((word & UINT64_C(0x8080808080808080)) != 0) break;
-    }
-    while (at < bytes && (unsigned char)text[at] < limit) {
-        at++;
-    }
-    return at;
 }

@@ -7,12 +7,15 @@
 #include "pipeline/bpe_long.h"
 #include "pipeline/bpe_nfc.h"
 #include "pipeline/bpe_split.h"
-#include "pipeline/bpe_utf8.h"
+#include "pipeline/utf8_check.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #define BLOCK_BYTES ((size_t)16 * 1024) // of text that goes through all stages at once
 #define WAIT_BYTES  ((size_t)4096)      // a piece this long is begun before its end has come
@@ -309,6 +312,13 @@ static enum status open_stages(struct bpe_tokenizer *t, const char *path) {
     return add_tokens(t, path);
 }
 
+static uint64_t hash_of(const struct bpe_tokenizer *t) {
+    char tables[200];
+    bpe_tables(t->vocab->pattern != NULL, tables, sizeof tables);
+    return XXH3_64bits_withSeed(tables, strlen(tables),
+                                t->vocab->hash + (t->errors == TEXT_REPLACE ? 1 : 0));
+}
+
 enum status bpe_tokenizer_make(const char *path, const char *text, size_t bytes,
                                enum text_errors errors, struct tokenizer **made) {
     struct bpe_tokenizer *t = calloc(1, sizeof *t);
@@ -322,7 +332,7 @@ enum status bpe_tokenizer_make(const char *path, const char *text, size_t bytes,
     }
     t->base = (struct tokenizer){
         .name = "bpe",
-        .hash = t->vocab->hash + (errors == TEXT_REPLACE ? 1 : 0),
+        .hash = hash_of(t),
         .vocab_size = t->vocab->ids,
         .begin = bpe_begin,
         .encode = bpe_encode,

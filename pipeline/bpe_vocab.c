@@ -120,8 +120,9 @@ static enum status read_pattern(struct vocab_parsing *parsing, const struct voca
     }
     char *pattern = malloc(regex.bytes);
     if (pattern == NULL) return FAIL(NO_MEMORY, "a pattern");
-    pattern[json_unescape(regex.raw + 1, regex.bytes - 2, pattern)] = '\0';
-    if (memchr(pattern, '\0', json_unescape(regex.raw + 1, regex.bytes - 2, pattern)) != NULL) {
+    const size_t length = json_unescape(regex.raw + 1, regex.bytes - 2, pattern);
+    pattern[length] = '\0';
+    if (strlen(pattern) != length) {
         free(pattern);
         return FAIL(MISMATCH, "%s: %s.pattern has a NUL inside", parsing->path, where);
     }

@@ -2,11 +2,11 @@
 
 #include "ops/base/clock.h"
 #include "ops/base/json.h"
-#include "ops/base/utf8.h"
 #include "pipeline/file_source.h"
 #include "pipeline/json_put.h"
 #include "pipeline/number_text.h"
 #include "pipeline/output.h"
+#include "pipeline/utf8_check.h"
 #include "src/tokenizer_choice.h"
 
 #include <inttypes.h>
@@ -20,11 +20,14 @@ struct tokenize {
     struct tokenizer *tokenizer;
     struct source *source;
     struct output *output;
-    size_t line;     // where the document's line begins in what is pending
-    bool begun, cut; // the line; it has been written in part
-    char held[4];    // --decode: the beginning of a character
-    size_t held_bytes;
-    int64_t documents, tokens, text_bytes, bad;
+    size_t line;             // where the document's line begins in what is pending
+    bool begun, cut;         // the line; it has been written in part
+    struct utf8_check check; // --decode: whether tokens end inside a character
+    struct bytes whole;      // whole characters of them
+    struct {
+        int64_t tokens, text_bytes;
+    } document, all; // `all`: of documents that were not dropped
+    int64_t documents, bad;
 };
 
 static enum status open_all(struct tokenize *t) {
@@ -66,9 +69,9 @@ static enum status put_escaped(struct bytes *out, const char *text, size_t bytes
     return STATUS_OK;
 }
 
-// Whole characters at once: tokens end inside them. What is no UTF-8 comes out as U+FFFD.
+// Tokens end inside characters. What is no UTF-8 comes out as U+FFFD, as --errors replace reads it.
 static enum status put_text(struct tokenize *t, const struct record *record) {
-    struct bytes *out = &t->output->pending;
+    bool good;
     for (int64_t i = 0; i < record->tokens; i++) {
         size_t bytes = 0;
         const char *text = t->tokenizer->bytes_of(t->tokenizer, record->token[i], &bytes);
@@ -77,29 +80,19 @@ static enum status put_text(struct tokenize *t, const struct record *record) {
                 record->token[i]);
             return STATUS_BAD_INPUT;
         }
-        for (size_t at = 0; at < bytes; at++) {
-            if (t->held_bytes == sizeof t->held) { // no character is longer
-                TRY(put_escaped(out, t->held, 1));
-                memmove(t->held, t->held + 1, --t->held_bytes);
-            }
-            t->held[t->held_bytes++] = text[at];
-            const size_t whole = utf8_sequence(t->held, t->held_bytes);
-            if (whole == 0) continue;
-            TRY(put_escaped(out, t->held, whole));
-            t->held_bytes -= whole;
-            memmove(t->held, t->held + whole, t->held_bytes);
-        }
+        t->whole.count = 0;
+        TRY(utf8_check_put(&t->check, text, bytes, false, &t->whole, &good));
+        TRY(put_escaped(&t->output->pending, t->whole.data, t->whole.count));
     }
     if (!record->last) return STATUS_OK;
-    TRY(put_escaped(out, t->held, t->held_bytes));
-    t->held_bytes = 0;
-    return STATUS_OK;
+    t->whole.count = 0;
+    TRY(utf8_check_put(&t->check, "", 0, true, &t->whole, &good));
+    return put_escaped(&t->output->pending, t->whole.data, t->whole.count);
 }
 
 // The rest of the document is left out. A line that has been written in part ends as no JSON does.
 static enum status drop_line(struct tokenize *t) {
     t->bad++;
-    t->held_bytes = 0;
     if (!t->begun) return STATUS_OK;
     t->begun = false;
     t->output->pending.count = t->line;
@@ -114,6 +107,8 @@ static enum status put_record(struct tokenize *t, const struct record *record) {
         t->begun = true;
         t->cut = false;
         t->line = out->count;
+        t->check = (struct utf8_check){.errors = TEXT_REPLACE};
+        t->document.tokens = t->document.text_bytes = 0;
         TRY(json_put_string(out, "{\"id\":", record->id, record->id_bytes));
         if (record->attributes_bytes > 0) {
             TRY(json_put(out, ","));
@@ -122,9 +117,11 @@ static enum status put_record(struct tokenize *t, const struct record *record) {
         TRY(json_put(out, decode ? ",\"text\":\"" : ",\"tokens\":["));
     }
     TRY(decode ? put_text(t, record) : put_ids(t, record));
-    t->tokens += record->tokens;
-    if (record->text_bytes > 0) t->text_bytes += record->text_bytes;
+    t->document.tokens += record->tokens;
+    if (record->text_bytes > 0) t->document.text_bytes += record->text_bytes;
     if (record->last) {
+        t->all.tokens += t->document.tokens;
+        t->all.text_bytes += t->document.text_bytes;
         TRY(json_put(out, decode ? "\"}\n" : "]}\n"));
         t->documents++;
         t->begun = false;
@@ -166,8 +163,8 @@ static enum status report(const struct tokenize *t, int64_t start_ns) {
     LOG(INFO,
         "%" PRId64 " documents, %" PRId64 " tokens of %" PRId64 " bytes in %.2f s (%.1f MB/s); "
         "%" PRId64 " bad",
-        t->documents, t->tokens, t->text_bytes, seconds, (double)t->text_bytes / seconds / 1e6,
-        t->bad);
+        t->documents, t->all.tokens, t->all.text_bytes, seconds,
+        (double)t->all.text_bytes / seconds / 1e6, t->bad);
     if ((double)t->bad <= t->settings->max_bad * (double)all) return STATUS_OK;
     return FAIL(BAD_INPUT, "%" PRId64 " of %" PRId64 " documents are bad, more than --max-bad %g%%",
                 t->bad, all, 100.0 * t->settings->max_bad);
@@ -193,6 +190,7 @@ enum status verb_tokenize(const struct settings *settings, int *exit_code) {
         if (status == STATUS_OK) status = closed;
     }
     if (t.tokenizer != NULL) t.tokenizer->close(t.tokenizer);
+    bytes_free(&t.whole);
     inputs_free(&t.inputs);
     return status;
 }

@@ -2,7 +2,11 @@
 
 #include "pipeline/bpe_vocab.h"
 
+#include "pipeline/libraries.h"
 #include "tests/bpe_case.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 // clang-format off
 #include <setjmp.h>
@@ -235,6 +239,39 @@ static void files_are_read(void **state) {
     free(json);
 }
 
+// The same file makes other ids of young characters with other tables, so they are in the hash: utf8proc's,
+// and PCRE2's where it splits the text.
+static void the_hash_is_of_the_tables_too(void **state) {
+    static const struct {
+        const char *outside;
+        bool own_pattern;
+    } cases[] = {
+        {BYTE_LEVEL,     false},
+        {REGEX("[a-z]"), true }
+    };
+    struct library pcre2, utf8proc;
+    (void)state;
+    bpe_libraries(&pcre2, &utf8proc);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char tables[200], *json = bpe_json(&(struct bpe_case){.outside = cases[i].outside});
+        struct vocab *vocab = NULL;
+        struct tokenizer *tokenizer = NULL;
+        assert_int_equal(vocab_parse("case.json", json, strlen(json), &vocab), STATUS_OK);
+        assert_int_equal(
+            bpe_tokenizer_make("case.json", json, strlen(json), TEXT_STRICT, &tokenizer),
+            STATUS_OK);
+        bpe_tables(cases[i].own_pattern, tables, sizeof tables);
+        assert_int_equal(tokenizer->hash,
+                         XXH3_64bits_withSeed(tables, strlen(tables), vocab->hash));
+        assert_int_equal(strncmp(tables, "Unicode 1", 9), 0); // 10 and later
+        assert_true((strstr(tables, pcre2.running) != NULL) == cases[i].own_pattern);
+        assert_true((strstr(tables, "with Unicode 1") != NULL) == cases[i].own_pattern);
+        tokenizer->close(tokenizer);
+        vocab_free(vocab);
+        free(json);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_kinds_are_refused_by_field),
@@ -243,6 +280,7 @@ int main(void) {
         cmocka_unit_test(post_processors_are_read),
         cmocka_unit_test(long_tokens_are_refused),
         cmocka_unit_test(files_are_read),
+        cmocka_unit_test(the_hash_is_of_the_tables_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,12 +102,8 @@ size_t json_escape(const char *bytes, size_t count, char *out) {
 bool utf8_valid(const char *bytes, size_t count) {
     size_t at = 0;
     while (at < count) {
-        // Long stretches of ASCII, eight bytes at a time.
-        uint64_t word;
-        if (count - at >= 8 && (memcpy(&word, bytes + at, 8), (word & 0x8080808080808080U) == 0)) {
-            at += 8;
-            continue;
-        }
+        at += bytes_below(bytes + at, count - at, 0x80);
+        if (at == count) break;
         const size_t sequence = utf8_sequence(bytes + at, count - at);
         if (sequence == 0) return false;
         at += sequence;

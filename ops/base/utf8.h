@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 C_BEGIN
 
@@ -39,6 +40,20 @@ static inline size_t utf8_write(uint32_t code, char *out) {
     }
     out[0] = (char)(lead[count] | code);
     return count;
+}
+
+// Bytes at text that are all below limit, which is at least 0x80; ASCII eight at a time.
+static inline size_t bytes_below(const char *text, size_t bytes, unsigned char limit) {
+    size_t at = 0;
+    for (; at + 8 <= bytes; at += 8) {
+        uint64_t word;
+        memcpy(&word, text + at, sizeof word);
+        if ((word & UINT64_C(0x8080808080808080)) != 0) break;
+    }
+    while (at < bytes && (unsigned char)text[at] < limit) {
+        at++;
+    }
+    return at;
 }
 
 C_END

@@ -65,6 +65,25 @@ class Tokenizer(RunTest):
         self.assertEqual(self.tokenize(source, "--tokenizer", "byte", "--decode", "--max-bad", "100%"),
                          [{"id": "b", "text": "b"}])
 
+    def test_back_from_what_is_no_utf8(self):
+        """As --errors replace reads it, wherever tokens and records end; a dropped document counts for nothing."""
+        source = self.folder / "tokens.jsonl"
+        broken = b"good \xff\xe2\x82 text \xed\xa0\x80\xf0\x9f\x98x\xf0\x9f\x98\x80\xc3"
+        texts = [broken, b"a" * 65534 + "\U0001f600".encode() + b"\xe2\x82", b"plain"]
+        write_jsonl(source, [{"id": str(i), "tokens": list(text)} for i, text in enumerate(texts)])
+        back = self.tokenize(source, "--tokenizer", "byte", "--decode")
+        self.assertEqual([line["text"] for line in back], [text.decode("utf-8", "replace") for text in texts])
+        write_jsonl(source, [{"id": "bad", "tokens": [97] * 100000 + [300]}, {"id": "b", "tokens": [98, 99]}])
+        self.tokenize(source, "--tokenizer", "byte", "--decode", "--max-bad", "100%")
+        self.assertIn(" 1 documents, 2 tokens of ", self.said)
+        folder = self.folder / "in"
+        folder.mkdir()
+        (folder / "a.txt").write_bytes(b"word " * 30000 + b"\xff")
+        (folder / "b.txt").write_bytes(b"word")
+        ids = self.tokenize(folder, "--tokenizer", NEOX, "--max-bad", "50%")
+        self.assertIn(f" 1 documents, {len(ids[0]['tokens'])} tokens of 4 bytes", self.said)
+        self.assertIn("; 1 bad", self.said)
+
     def test_official_models(self):
         tokenizer = need_shared("data", "gpt-neox-20b", "tokenizer.json")
         ids = self.tokenize(self.text, "--tokenizer", tokenizer)[0]["tokens"]

@@ -1,7 +1,6 @@
-#include "pipeline/bpe_utf8.h"
+#include "pipeline/utf8_check.h"
 
 #include "ops/base/utf8.h"
-#include "pipeline/bpe_characters.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD"
 
