@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MEET_MS 60000
 #define BROKER_MS \
     INT32_MAX // the first rank may be waiting for a broker; if it is lost, mpirun ends
 
@@ -48,6 +47,8 @@ static void examine(const struct settings *settings, const struct score_place *p
     doctor_machine(&rank->own);
     doctor_devices(settings, &found, &rank->own);
     if (speaks) doctor_broker(settings, &rank->own);
+    // GPUs that nobody wants need not be alike.
+    if (strcmp(settings->backend, "cpu") == 0) found = (struct plugin_found){.why = ""};
     doctor_describe_rank(place, &found, rank);
 }
 
@@ -79,12 +80,13 @@ static enum status agree(struct link *world, int32_t *exit_code) {
 }
 
 // Other versions may have other findings, which could not be read.
-static enum status same_form(struct link *world) {
+static enum status same_form(struct link *world, int64_t timeout_ms) {
     const uint64_t mine = sizeof(struct doctor_rank);
     int32_t other = 0;
     uint64_t *all = calloc((size_t)world->ranks, sizeof *all);
     if (all == NULL) return FAIL(NO_MEMORY, "%d ranks", world->ranks);
-    const enum status status = world->table->gather(world, &mine, sizeof mine, all, MEET_MS);
+    const enum status status =
+        world->table->gather(world, &mine, sizeof mine, all, (int32_t)timeout_ms);
     while (status == STATUS_OK && other < world->ranks && all[other] == mine) {
         other++;
     }
@@ -99,10 +101,11 @@ static enum status same_form(struct link *world) {
 static enum status compare_and_say(const struct settings *settings, const struct score_place *place,
                                    struct doctor_rank *mine, int32_t *exit_code) {
     struct link *world = place->world;
-    TRY(same_form(world));
+    TRY(same_form(world, settings->peer_timeout_ms));
     struct doctor_rank *all = calloc((size_t)world->ranks, sizeof *all);
     if (all == NULL) return FAIL(NO_MEMORY, "findings of %d ranks", world->ranks);
-    enum status status = world->table->gather(world, mine, sizeof *mine, all, MEET_MS);
+    enum status status =
+        world->table->gather(world, mine, sizeof *mine, all, (int32_t)settings->peer_timeout_ms);
     if (status == STATUS_OK && world->rank == 0) {
         doctor_compare(all, world->ranks, &mine->own);
         doctor_broker(settings, &mine->own);

@@ -26,9 +26,11 @@ void doctor_libraries(const struct plugin_found *found, struct findings *finding
         find_library(&library[i], findings);
     }
 #ifdef LONGSCAN_WITH_MPI
-    if (!mpirun_says(text, sizeof text)) {
+    const enum status said = mpirun_says(text, sizeof text);
+    if (said != STATUS_OK) {
         finding_add(findings, VERDICT_WARN, "mpirun",
-                    "longscan run needs it: install openmpi-bin, or use --ranks N", "not found");
+                    "longscan run needs it: install openmpi-bin, or use --ranks N",
+                    said == STATUS_END ? "not found" : "does not answer");
     } else {
         finding_add(findings, VERDICT_OK, "mpirun", NULL, "%s", text);
     }

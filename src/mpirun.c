@@ -1,12 +1,18 @@
 #include "src/mpirun.h"
 
+#include "ops/base/clock.h"
 #include "ops/base/room.h"
 #include "src/launch.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -16,6 +22,8 @@ extern char **environ;
 // long even when all have left, so errors cost a second; with 0 it would kill ranks that are
 // about to say why.
 #define KILL_SECONDS "1"
+
+#define MPIRUN_SAYS_MS 20000 // how long its version may take, on a machine that is busy
 
 static enum status add(struct mpirun *mpirun, const char *text) {
     void *items = mpirun->argument;
@@ -34,22 +42,62 @@ static enum status add_all(struct mpirun *mpirun, const char *const *texts) {
     return STATUS_OK;
 }
 
-// mpirun --version says "mpirun (Open MPI) 4.1.4" in its first line.
-bool mpirun_says(char *line, size_t bytes) {
-    FILE *pipe = popen("mpirun --version 2>/dev/null", "r");
-    if (pipe == NULL) return false;
-    const bool got = fgets(line, (int)bytes, pipe) != NULL;
-    pclose(pipe);
-    if (got) line[strcspn(line, "\r\n")] = '\0';
-    return got;
+// In the child.
+static void become_mpirun_version(int out) {
+    const int null = open("/dev/null", O_RDWR);
+    (void)setpgid(0, 0); // a script and what it waits for end together
+    if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0 &&
+        dup2(out, STDOUT_FILENO) >= 0) {
+        execlp("mpirun", "mpirun", "--version", (char *)NULL);
+    }
+    _exit(127);
+}
+
+// Bytes of its first line, or of all that came; -1: no end of it within the time.
+static ptrdiff_t read_first_line(int from, char *line, size_t bytes) {
+    const int64_t until_ms = clock_ms() + MPIRUN_SAYS_MS;
+    size_t count = 0;
+    while (count + 1 < bytes && memchr(line, '\n', count) == NULL) {
+        struct pollfd readable = {.fd = from, .events = POLLIN};
+        const int64_t left_ms = until_ms - clock_ms();
+        if (left_ms <= 0) return -1;
+        if (poll(&readable, 1, (int)left_ms) <= 0) continue;
+        const ssize_t got = read(from, line + count, bytes - 1 - count);
+        if (got == 0 || (got < 0 && errno != EINTR)) break;
+        if (got > 0) count += (size_t)got;
+    }
+    line[count] = '\0';
+    line[strcspn(line, "\r\n")] = '\0';
+    return (ptrdiff_t)count;
+}
+
+enum status mpirun_says(char *line, size_t bytes) {
+    int pipes[2];
+    if (pipe(pipes) != 0) {
+        return FAIL(UNEXPECTED, "mpirun --version: no pipe: %s", strerror(errno));
+    }
+    const pid_t child = fork();
+    if (child == 0) become_mpirun_version(pipes[1]);
+    close(pipes[1]);
+    const ptrdiff_t got = child < 0 ? 0 : read_first_line(pipes[0], line, bytes);
+    close(pipes[0]);
+    if (child < 0) return FAIL(UNEXPECTED, "mpirun --version: no process: %s", strerror(errno));
+    (void)setpgid(child, child); // if it has not come to it itself
+    (void)kill(-child, SIGKILL); // it has said what was wanted
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
+    if (got > 0) return STATUS_OK;
+    if (got == 0) return STATUS_END;
+    return FAIL(PEER, "mpirun --version says nothing within %d ms: try it by hand", MPIRUN_SAYS_MS);
 }
 
 static enum status find_version(int *version) {
     char line[256] = "";
-    if (!mpirun_says(line, sizeof line)) {
+    const enum status status = mpirun_says(line, sizeof line);
+    if (status == STATUS_END) {
         return FAIL(USAGE, "run: mpirun was not found: install openmpi-bin, or do without MPI: "
                            "longscan score --ranks N");
     }
+    if (status != STATUS_OK) return status;
     const char *number = strstr(line, "(Open MPI) ");
     *version = number == NULL ? 0 : (int)strtol(number + strlen("(Open MPI) "), NULL, 10);
     if (*version >= 4) return STATUS_OK;

@@ -17,8 +17,9 @@ struct mpirun {
     size_t count, room;
 };
 
-// The first line of `mpirun --version`; false: there is no mpirun.
-bool mpirun_says(char *line, size_t bytes);
+// The first line of `mpirun --version`, "mpirun (Open MPI) 4.1.4". Errors: END (there is no mpirun; not
+// logged), PEER (it does not answer), UNEXPECTED.
+enum status mpirun_says(char *line, size_t bytes);
 // Finds mpirun, makes the job's shared memory folder (and removes those of jobs that were killed),
 // builds the command for `self` and what follows. mpirun_close releases all of it.
 // Errors: USAGE (no mpirun, or one that is not Open MPI's), NO_MEMORY.

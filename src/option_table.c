@@ -173,7 +173,7 @@ static const struct option rows[] = {
     {"transport", 0, OPTION_CHOICE, GROUP_RANKS, FOR(RUN_MODEL | VERB_BENCH | VERB_DOCTOR), AT(transport),
      .fallback = "auto", .choices = "auto|nccl|mpi|loopback",
      .help = "what carries states; auto: nccl if each rank has a GPU of its own"},
-    {"peer-timeout", 0, OPTION_DURATION, GROUP_RANKS, FOR(RUN_MODEL | VERB_BENCH), AT(peer_timeout_ms),
+    {"peer-timeout", 0, OPTION_DURATION, GROUP_RANKS, FOR(RUN_MODEL | VERB_BENCH | VERB_DOCTOR), AT(peer_timeout_ms),
      RANGE(1000, WEEK_MS), .fallback = "30s", .value = "TIME",
      .help = "a rank silent for this long is lost"},
 

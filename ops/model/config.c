@@ -200,6 +200,18 @@ static const struct layout *layout_of(const char *text, size_t bytes) {
     return found;
 }
 
+// A HF file that leaves its groups out means 8, and is more likely to be of a model that has 1.
+static void assume_groups(const struct layout *layout, const struct parsing *parsing,
+                          struct mamba2_config *config) {
+    if (config->groups != 0) return;
+    config->groups = layout->defaults->groups;
+    if (layout != &hf) return;
+    LOG(WARN,
+        "%s: n_groups is missing, so there are %lld groups, transformers' default; if the weights "
+        "do not fit, write the model's own number there",
+        parsing->path, (long long)config->groups);
+}
+
 // The sizes that layouts do not give themselves.
 static void complete(const struct layout *layout, const struct parsing *parsing,
                      struct mamba2_config *config) {
@@ -238,6 +250,7 @@ enum status config_parse(const char *path, const char *text, size_t bytes,
                          struct mamba2_config *config) {
     const struct layout *layout = layout_of(text, bytes);
     struct mamba2_config read = *layout->defaults;
+    read.groups = 0; // no file may say so
     struct parsing parsing = {
         .path = path, .config = &read, .within = "", .pad_multiple = layout->pad_multiple};
     json_open(&parsing.json, text, bytes);
@@ -247,6 +260,7 @@ enum status config_parse(const char *path, const char *text, size_t bytes,
     if (!parsing.mamba2 && layout->missing != NULL) {
         return FAIL(MISMATCH, "%s: %s", path, layout->missing);
     }
+    assume_groups(layout, &parsing, &read);
     complete(layout, &parsing, &read);
     TRY(check_together(path, &read));
     *config = read;

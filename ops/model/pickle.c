@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BYTES_MOST ((size_t)4 << 20) // a layer takes two kilobytes
-#define MEMO_MOST  ((size_t)1 << 20)
+#define MEMO_MOST ((size_t)1 << 20)
 
 enum opcode {
     OP_MARK = '(',
@@ -226,9 +225,9 @@ enum status pickle_parse(const char *path, const char *bytes, size_t size,
     struct state_dict dict = {0};
     struct machine machine = {.path = path, .bytes = bytes, .size = size, .dict = &dict};
     enum status status = STATUS_OK;
-    if (size > BYTES_MOST) {
+    if (size > PICKLE_BYTES_MOST) {
         return FAIL(MISMATCH, "%s: a pickle of %zu bytes, more than the %zu such a one may have",
-                    path, size, BYTES_MOST);
+                    path, size, PICKLE_BYTES_MOST);
     }
     TRY_OUT(status, run(&machine));
     TRY_OUT(status, pickle_collect(&machine));

@@ -7,6 +7,8 @@
 
 C_BEGIN
 
+#define PICKLE_BYTES_MOST ((size_t)4 << 20) // a layer takes two kilobytes
+
 struct pickle_storage {
     const char *key; // not terminated, in the pickle
     size_t key_bytes;

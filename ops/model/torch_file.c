@@ -139,7 +139,8 @@ static enum status read_pickle(struct parsing *parsing, struct state_dict *dict)
     const struct zip_entry *pickle;
     TRY(find_pickle(parsing, &pickle));
     TRY(check_byte_order(parsing));
-    if (!zip_entry_is_whole(pickle)) {
+    // One that is too long is refused for that, before seconds go into its CRC.
+    if (pickle->bytes <= PICKLE_BYTES_MOST && !zip_entry_is_whole(pickle)) {
         return FAIL(MISMATCH,
                     "%s: " PICKLE " does not have its CRC-32: the file is damaged; fetch it again, "
                     "or save it with checksums, which is torch's default",

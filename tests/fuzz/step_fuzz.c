@@ -11,7 +11,7 @@
 
 #define HEADER \
     7 // numbers of 8 bytes; a step's: magic, number, then spans, moves, drops, rows, stop
-#define ANSWER 3 // magic, number, rows
+#define ANSWER 4 // magic, number, rows, asked
 
 static void check_inside(const struct message *message, const void *array, int64_t count,
                          size_t bytes_each) {
@@ -21,7 +21,7 @@ static void check_inside(const struct message *message, const void *array, int64
 }
 
 static void check_spans(const struct step *step) {
-    int64_t rows = 0;
+    int64_t rows = 0, asked = 0;
     for (int64_t i = 0; i < step->span_count; i++) {
         const struct step_span *span = &step->spans[i];
         CHECK(span->count > 0 && span->count <= step->rows - rows && span->first >= 0);
@@ -29,10 +29,12 @@ static void check_spans(const struct step *step) {
         CHECK(span->to >= TO_NOWHERE && span->to <= TO_RIGHT);
         CHECK(i == 0 || span->from != FROM_LEFT);
         CHECK(i == step->span_count - 1 || span->to != TO_RIGHT);
-        CHECK(span->to == TO_NOWHERE || span->count % CHUNK_TOKENS == 0);
+        CHECK(span->to != TO_RIGHT || span->count % CHUNK_TOKENS == 0);
+        CHECK(span->asked >= 0 && span->asked <= span->count);
         rows += span->count;
+        asked += span->asked;
     }
-    CHECK(rows == step->rows);
+    CHECK(rows == step->rows && asked == step->asked);
 }
 
 // The same step, made of what was read, has the same bytes behind its header.
@@ -66,6 +68,7 @@ static void try_answer(const struct message *message) {
     float last = 0;
     if (step_result_read(message, &result) != STATUS_OK) return;
     check_inside(message, result.nll, result.rows, sizeof *result.nll);
+    check_inside(message, result.best, result.asked, sizeof *result.best);
     if (result.rows > 0) memcpy(&last, &result.nll[result.rows - 1], sizeof last);
 }
 
@@ -92,14 +95,17 @@ static void fit(struct message *message) {
     const size_t header_bytes = (step ? HEADER : ANSWER) * sizeof(uint64_t);
     uint64_t header[HEADER];
     struct message made = {0};
-    float *nll = NULL;
+    struct step_result_arrays arrays;
     if (message->bytes < header_bytes) return;
     memcpy(header, message->data, header_bytes);
     const size_t left = message->bytes - header_bytes;
     if (step && !fit_step(header, left, &made)) return;
     if (!step) {
-        const int64_t rows = (int64_t)(left / sizeof *nll);
-        CHECK(step_result_make(header[1], rows, &made, &nll) == STATUS_OK);
+        struct step_result counts = {.number = header[1], .asked = (int64_t)(header[3] % 8)};
+        const size_t taken = (size_t)counts.asked * sizeof *arrays.best;
+        if (taken > left) return;
+        counts.rows = (int64_t)((left - taken) / sizeof *arrays.nll);
+        CHECK(step_result_make(&counts, &made, &arrays) == STATUS_OK);
     }
     memcpy(message->data, made.data, header_bytes);
     message->bytes = made.bytes;

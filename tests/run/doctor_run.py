@@ -1,6 +1,7 @@
 """`longscan doctor` and --version: what is there, what is amiss, exit codes; ranks that differ."""
 import json
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -145,14 +146,55 @@ class Ranks(RunTest):
 
     def test_ranks_of_which_one_has_a_plugin(self):
         none = self.folder / "none.so"
-        done = self.mpirun(("env", f"LONGSCAN_PLUGIN={none}", PROGRAM, *JSON), ("env", f"LONGSCAN_PLUGIN={PLUGIN}", PROGRAM, *JSON))
+        wanted = [PROGRAM, *JSON, "--backend", "auto"]
+        done = self.mpirun(("env", f"LONGSCAN_PLUGIN={none}", *wanted), ("env", f"LONGSCAN_PLUGIN={PLUGIN}", *wanted))
         self.assertEqual(done.returncode, 4, done.stderr)
         text = " ".join(entry["value"] for entry in findings(done)[0]["agreement"])
         self.assertIn("ABI", text)
         self.assertIn("wrong 1.0", text)
 
+    def test_plugins_that_nobody_wants(self):
+        """With --backend cpu it does not matter what GPUs and plug-ins there are, nor their libraries."""
+        none = self.folder / "none.so"
+        done = self.mpirun(("env", f"LONGSCAN_PLUGIN={none}", PROGRAM, *JSON, "--backend", "cpu"),
+                           ("env", f"LONGSCAN_PLUGIN={PLUGIN}", PROGRAM, *JSON, "--backend", "cpu"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([entry["verdict"] for entry in findings(done)[0]["agreement"]], ["ok"])
+        self.assertNotIn("sharing", findings(longscan("run", "-n", "2", "doctor", "--backend", "cpu",
+                                                      environment={"LONGSCAN_PLUGIN": str(PLUGIN)}))[0])
+
+    def hanging_mpirun(self, seconds):
+        """A PATH with an mpirun that takes its time."""
+        folder = self.folder / "slow"
+        folder.mkdir()
+        (folder / "mpirun").write_text(f"#!/bin/sh\nsleep {seconds}\n")
+        (folder / "mpirun").chmod(0o755)
+        return f"PATH={folder}:{os.environ['PATH']}"
+
+    def test_a_rank_that_is_late(self):
+        """The others wait for it as long as --peer-timeout says."""
+        done = self.mpirun((PROGRAM, *JSON, "--peer-timeout", "1s"),
+                           ("env", self.hanging_mpirun(15), PROGRAM, *JSON, "--peer-timeout", "1s"))
+        self.assertEqual(done.returncode, 142, done.stderr)
+
+    def test_an_mpirun_that_does_not_answer(self):
+        """It is given up, with what it started."""
+        path = self.hanging_mpirun(1234567)
+        done = subprocess.run(["env", path, PROGRAM, *JSON], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([(entry["verdict"], entry["value"]) for entry in findings(done)[0]["mpirun"]],
+                         [("warn", "does not answer")])
+        self.assertNotIn(b"sleep\x001234567", b" ".join(self.command_lines()))
+
+    def command_lines(self):
+        for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                yield entry.read_bytes()
+            except OSError:
+                pass  # it has ended
+
     def test_ranks_that_share_a_gpu(self):
-        done = longscan("run", "-n", "2", "doctor", environment={"LONGSCAN_PLUGIN": str(PLUGIN)})
+        done = longscan("run", "-n", "2", "doctor", environment={"LONGSCAN_PLUGIN": str(PLUGIN), "LONGSCAN_BACKEND": "auto"})
         self.assertIn("ranks 0 and 1", findings(done)[0]["sharing"][0]["value"])
 
     def test_a_broker_that_is_not_there_ends_all_ranks_alike(self):

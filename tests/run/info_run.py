@@ -62,6 +62,19 @@ class Info(RunTest):
         self.assertEqual(found["hash"], score["model"])
         self.assertEqual(longscan("info", "--model", MODEL, "--dry-run").stdout, "")
 
+    def test_groups_that_are_not_told(self):
+        """8 are assumed, as transformers does, and who wonders why nothing fits is told."""
+        folder = self.folder / "model"
+        subprocess.run([BUILD / "make_model", folder, "--hidden", "64", "--layers", "1", "--vocab", "64", "--state", "16",
+                        "--head-dim", "16", "--groups", "8"], check=True, timeout=60)
+        self.assertNotIn("n_groups", longscan("info", "--model", folder).stderr)
+        config = json.loads((folder / "config.json").read_text())
+        del config["n_groups"]
+        (folder / "config.json").write_text(json.dumps(config))
+        done = longscan("info", "--model", folder)
+        self.assertEqual(json.loads(done.stdout)["groups"], 8)
+        self.assertIn("n_groups is missing", done.stderr)
+
     def test_an_unusual_model(self):
         folder = self.folder / "model"
         subprocess.run([BUILD / "make_model", folder, "--hidden", "64", "--layers", "2", "--vocab", "300", "--state", "16",

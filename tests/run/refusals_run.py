@@ -150,7 +150,11 @@ class Models(FailureTest):
         evil = self.folder / "evil.bin"
         with zipfile.ZipFile(evil, "w") as file:
             file.writestr("x/data.pkl", b"\x80\x02cposix\nsystem\nX\x0b\0\0\0touch /evil\x85R.")
-        for needles, data in ((["no zip"], b""), (["does not end as a zip"], raw[:-1]), (["does not end as a zip"], raw + b"x"),
+        long = self.folder / "long.bin"
+        with zipfile.ZipFile(long, "w") as file:
+            file.writestr("x/data.pkl", b"\x80\x02" + b"N0" * (5 << 19) + b"N.")
+        spoilt = long.read_bytes().replace(b"N0N.", b"N0N\x2d", 1)  # refused for its length before its CRC is made
+        for needles, data in ((["no zip"], b""), (["a pickle of 5242884 bytes, more than"], spoilt), (["does not end as a zip"], raw[:-1]), (["does not end as a zip"], raw + b"x"),
                               (["does not end as a zip"], raw[:5000]), (["data.pkl", "compressed"], packed.read_bytes()),
                               (["posix.system", "nothing was executed"], evil.read_bytes()),
                               (["before 1.6", "save it again"], b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
