@@ -22,32 +22,41 @@ static bool next_member(struct json *json, struct member *member) {
                                        : json_raw(json, &member->value, &member->value_bytes);
 }
 
-// Opens the members as one object; *text is the caller's to free, even after a failure.
-static bool open_members(const struct passkey_facts *facts, struct bytes *text, struct json *json) {
-    const char *members = facts->task == NULL ? "" : facts->task;
-    if (bytes_put(text, "{", 1) != STATUS_OK ||
-        bytes_put(text, members, strlen(members)) != STATUS_OK ||
-        bytes_put(text, "}", 1) != STATUS_OK) {
-        return false;
-    }
-    json_open(json, text->data, text->count);
+// Opens the members as one object. text: the caller's to free.
+static bool open_members(const struct passkey_facts *facts, struct markup *text,
+                         struct json *json) {
+    markup(text, "{%s}", facts->task == NULL ? "" : facts->task);
+    if (text->status != STATUS_OK) return false;
+    json_open(json, text->out.data, text->out.count);
     return json_object(json);
 }
 
-void passkey_html_task(const struct passkey_facts *facts, struct markup *out) {
-    struct bytes text = {0};
+// Each member to one of these.
+static void put_members(const struct passkey_facts *facts,
+                        void (*put)(const struct member *member, struct markup *out),
+                        struct markup *out) {
+    struct markup text = {0};
     struct json json;
     struct member member;
     if (open_members(facts, &text, &json)) {
         while (next_member(&json, &member)) {
-            markup(out, "<dt>");
-            markup_text(out, member.name, member.name_bytes);
-            markup(out, "</dt><dd>");
-            markup_text(out, member.value, member.value_bytes);
-            markup(out, "</dd>\n");
+            put(&member, out);
         }
     }
-    bytes_free(&text);
+    if (text.status != STATUS_OK) out->status = text.status;
+    bytes_free(&text.out);
+}
+
+static void put_described(const struct member *member, struct markup *out) {
+    markup(out, "<dt>");
+    markup_text(out, member->name, member->name_bytes);
+    markup(out, "</dt><dd>");
+    markup_text(out, member->value, member->value_bytes);
+    markup(out, "</dd>\n");
+}
+
+void passkey_html_task(const struct passkey_facts *facts, struct markup *out) {
+    put_members(facts, put_described, out);
 }
 
 // The option of a member's name, '-' for its '_'; NULL: there is none.
@@ -119,9 +128,6 @@ static void put_samples(const struct passkey_map *map, struct markup *out) {
 void passkey_html_command(const struct passkey_report *report, const struct passkey_map *map,
                           struct markup *out) {
     const struct passkey_facts *facts = report->facts;
-    struct bytes text = {0};
-    struct json json;
-    struct member member;
     const char *model = facts->model_name == NULL ? "DIR" : facts->model_name;
     markup(
         out,
@@ -133,12 +139,7 @@ void passkey_html_command(const struct passkey_report *report, const struct pass
         markup(out, "%s%s", i == 0 ? " --lengths " : ",", length);
     }
     put_samples(map, out);
-    if (open_members(facts, &text, &json)) {
-        while (next_member(&json, &member)) {
-            put_option(&member, out);
-        }
-    }
-    bytes_free(&text);
+    put_members(facts, put_option, out);
     if (facts->dtype != NULL) {
         markup(out, " --dtype ");
         put_word(out, facts->dtype, strlen(facts->dtype));

@@ -20,16 +20,16 @@ const char passkey_style[] =
     ".passkey .shade10{stroke:#f4fcfd;fill:#f4fcfd}"
     "}";
 
-void markup(struct markup *markup, const char *format, ...) {
+void markup(struct markup *out, const char *format, ...) {
     va_list arguments, again;
-    if (markup->status != STATUS_OK) return;
+    if (out->status != STATUS_OK) return;
     va_start(arguments, format);
     va_copy(again, arguments);
     const int bytes = vsnprintf(NULL, 0, format, arguments);
-    markup->status = bytes_room(&markup->out, (size_t)bytes + 1);
-    if (markup->status == STATUS_OK) {
-        vsnprintf(markup->out.data + markup->out.count, (size_t)bytes + 1, format, again);
-        markup->out.count += (size_t)bytes;
+    out->status = bytes_room(&out->out, (size_t)bytes + 1);
+    if (out->status == STATUS_OK) {
+        vsnprintf(out->out.data + out->out.count, (size_t)bytes + 1, format, again);
+        out->out.count += (size_t)bytes;
     }
     va_end(again);
     va_end(arguments);

@@ -11,10 +11,10 @@ struct markup {
     enum status status;
 };
 
-__attribute__((format(printf, 2, 3))) void markup(struct markup *markup, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void markup(struct markup *out, const char *format, ...);
 // Any bytes as text or as the value of an attribute: UTF-8 and XML, whatever they are. Control
 // characters become pictures of themselves.
-void markup_text(struct markup *markup, const char *text, size_t bytes);
+void markup_text(struct markup *out, const char *text, size_t bytes);
 
 struct colour {
     int red, green, blue;
