@@ -177,6 +177,27 @@ static void depths_of_their_own(void **state) {
     passkey_map_free(&map);
 }
 
+// The same with several samples a place, so that cells are fewer than samples, but most are empty.
+static void places_with_samples(void **state) {
+    struct made *made = *state;
+    struct passkey_map map;
+    for (int64_t length = 1024; length <= 4096; length *= 2) {
+        for (int i = 0; i < 20; i++) {
+            add(made, length, 250.0 * (1 + i % 4) / (double)length, i < 10);
+        }
+    }
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_false(map.parts); // 250 of 1024 is 500 of 2048: 8 depths for 12 places
+    passkey_map_free(&map);
+    for (int i = 0; i < 60; i++) {
+        made->results[i].sample.depth += (double)made->results[i].sample.length * 1e-6;
+    }
+    assert_int_equal(passkey_map_build(&made->report, PASSKEY_ROWS_MOST, &map), STATUS_OK);
+    assert_true(map.parts); // 12 depths, a third of the cells
+    expect_cell(&map, 0, 2, 5, 3);
+    passkey_map_free(&map);
+}
+
 static void too_many_depths(void **state) {
     struct made *made = *state;
     struct passkey_map map;
@@ -329,6 +350,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(length_texts, begin, end),
         cmocka_unit_test_setup_teardown(shared_depths, begin, end),
         cmocka_unit_test_setup_teardown(depths_of_their_own, begin, end),
+        cmocka_unit_test_setup_teardown(places_with_samples, begin, end),
         cmocka_unit_test_setup_teardown(too_many_depths, begin, end),
         cmocka_unit_test_setup_teardown(last_k, begin, end),
         cmocka_unit_test_setup_teardown(hostile_text, begin, end),
