@@ -215,7 +215,7 @@ static void put_page(const struct passkey_report *report, const struct passkey_m
            "</title>\n<meta name=\"viewport\" content=\"width=device-width, "
            "initial-scale=1\"/>\n<style>%s%s</style>\n</head>\n<body>\n<main>\n<header>"
            "<p>Passkey retrieval</p>\n<h1>",
-           style, passkey_style);
+           style, passkey_svg_style);
     put_name(report->facts, out);
     markup(out,
            "</h1>\n<p>A key stands somewhere in a long text of no interest; the model reads all "

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char passkey_style[] =
+const char passkey_svg_style[] =
     ".passkey text{font-variant-numeric:tabular-nums}"
     "@media (prefers-color-scheme:dark){"
     ".passkey .surface{fill:#15191f}.passkey .ink{fill:#e6edf3}.passkey .muted{fill:#9aa4af}"
@@ -127,5 +127,5 @@ void passkey_svg_begin(struct markup *out, double width, double height, bool alo
     markup(out,
            "<title>%s</title>\n<style>%s</style>\n<rect class=\"surface\" width=\"%.0f\" "
            "height=\"%.0f\" rx=\"10\" fill=\"#ffffff\"/>\n",
-           title, passkey_style, width, height);
+           title, passkey_svg_style, width, height);
 }

@@ -1,6 +1,6 @@
 #pragma once
 // Pictures as SVG, without scripts and without fonts of their own, and the markup they are made of.
-// Attributes hold the colours of a light page, for programs that know nothing else; passkey_style has
+// Attributes hold the colours of a light page, for programs that know nothing else; passkey_svg_style has
 // those of a dark one, by class.
 
 #include "src/passkey_report_inner.h"
@@ -27,7 +27,7 @@ struct colour colour_of(double share);
 struct colour colour_upon(struct colour colour);
 double colour_contrast(struct colour a, struct colour b); // as WCAG 2 has it, 1 to 21
 
-extern const char passkey_style[]; // rules for a <style>
+extern const char passkey_svg_style[]; // rules for a <style>
 #define PASSKEY_FONT \
     "system-ui,-apple-system,&quot;Segoe UI&quot;,Roboto,Helvetica,Arial,sans-serif"
 
