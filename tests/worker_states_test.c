@@ -103,7 +103,7 @@ static void free_flight(struct worker *w, struct flight *flight) {
 static void try_layers(int32_t layers) {
     static const struct step_move moves[] = {
         {.key = KEY_OUT, .source = KEY_OUT, .peer = 2, .out = 1},
-        {.key = KEY_IN,              .peer = 0          }
+        {.key = KEY_IN,      .peer = 0                      }
     };
     const struct model_info info = {
         .layers = layers, .layer_bytes = LAYER_BYTES, .ssm_bytes = SSM_BYTES};
