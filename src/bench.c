@@ -126,7 +126,7 @@ static enum status measure_together(const struct bench *bench, struct bench_resu
 static enum status measure(struct bench *bench, struct bench_results *results) {
     const struct settings *settings = bench->settings;
     const struct device_share share = {bench->place->local_ranks, bench->place->local_rank};
-    TRY(device_open(settings, &share, speaks(bench), &bench->backend));
+    TRY(device_open(settings, &share, bench->place->world, speaks(bench), &bench->backend));
     bench->step_tokens =
         settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(bench->backend);
     bench->dtype = device_dtype(settings, bench->backend);

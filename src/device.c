@@ -52,13 +52,10 @@ static void warn_of_slow(const char *isa, enum cpu_dtype dtype) {
         half ? "1.6" : "3");
 }
 
-static enum status open_cpu(const struct settings *settings, int32_t local_ranks, bool speaks,
+static enum status open_cpu(const struct settings *settings, int64_t share, bool speaks,
                             struct backend **opened) {
-    const int64_t share = cpu_cores() / (local_ranks > 0 ? local_ranks : 1);
     struct cpu_backend_settings cpu = {
-        .threads = settings->threads > 0 ? settings->threads
-                   : share > 0           ? share
-                                         : 1,
+        .threads = settings->threads > 0 ? settings->threads : share,
         .isa = settings->cpu_isa,
     };
     CHECK(cpu_dtype_of(settings->dtype, &cpu.dtype));
@@ -92,15 +89,37 @@ static enum status open_cuda(const struct settings *settings, const struct plugi
     return STATUS_OK;
 }
 
+#define GATHER_MS 600000 // a rank may still be looking through its inputs
+
+static enum status share_of_cores(const struct device_share *share, struct link *world,
+                                  int64_t *cores) {
+    int32_t mask_ranks = 0;
+    if (world != NULL && world->ranks > 1) {
+        struct cpu_seat mine;
+        cpu_seat_here(&mine);
+        struct cpu_seat *all = calloc((size_t)world->ranks, sizeof *all);
+        if (all == NULL) return FAIL(NO_MEMORY, "seats of %d ranks", world->ranks);
+        const enum status status = world->table->gather(world, &mine, sizeof mine, all, GATHER_MS);
+        if (status == STATUS_OK) mask_ranks = cpu_seats_shared(all, world->ranks, world->rank);
+        free(all);
+        TRY(status);
+    }
+    *cores = cpu_cores_share(cpu_cores_bound(), mask_ranks > 0 ? mask_ranks : share->ranks,
+                             cpu_cores_granted(), share->ranks);
+    return STATUS_OK;
+}
+
 enum status device_open(const struct settings *settings, const struct device_share *share,
-                        bool speaks, struct backend **opened) {
+                        struct link *world, bool speaks, struct backend **opened) {
     struct plugin_found found;
+    int64_t cores = 1;
     enum cpu_dtype dtype;
     const bool demanded = strcmp(settings->backend, "cuda") == 0;
     const bool cpu_can = cpu_dtype_of(settings->dtype, &dtype);
     const bool cuda_can = !cpu_can || dtype != CPU_BF16X3;
+    TRY(share_of_cores(share, world, &cores));
     if (strcmp(settings->backend, "cpu") == 0 || (!demanded && !cuda_can)) {
-        if (cpu_can) return open_cpu(settings, share->ranks, speaks, opened);
+        if (cpu_can) return open_cpu(settings, cores, speaks, opened);
         return FAIL(USAGE,
                     "--dtype %s: the CPU has f32, bf16x3 and bf16; use one of them, or "
                     "--backend cuda",
@@ -116,10 +135,8 @@ enum status device_open(const struct settings *settings, const struct device_sha
                     settings->dtype, found.why);
     }
     LOG(DEBUG, "backend: not cuda, since %s", found.why);
-    return open_cpu(settings, share->ranks, speaks, opened);
+    return open_cpu(settings, cores, speaks, opened);
 }
-
-#define OFFER_MS 600000 // a rank may still be looking through its inputs
 
 enum status device_share_begin(struct backend *backend, struct link *world, int32_t local_rank) {
     struct cpu_offer mine = {0};
@@ -128,7 +145,7 @@ enum status device_share_begin(struct backend *backend, struct link *world, int3
     struct cpu_offer *all = calloc((size_t)world->ranks, sizeof *all);
     if (all == NULL) return FAIL(NO_MEMORY, "offers of %d ranks", world->ranks);
     if (!runs_on_cuda(backend)) cpu_share_offer(backend, local_rank == 0, &mine);
-    status = world->table->gather(world, &mine, sizeof mine, all, OFFER_MS);
+    status = world->table->gather(world, &mine, sizeof mine, all, GATHER_MS);
     if (status == STATUS_OK && !runs_on_cuda(backend)) {
         (void)cpu_share_begin(backend, all, world->ranks, world->rank);
     }

@@ -11,10 +11,12 @@ struct device_share {
 };
 
 // auto takes the CUDA plug-in if it is there, has a device and can score, else the CPU. With several
-// devices ranks take them in turn (of those that CUDA_VISIBLE_DEVICES leaves). speaks: says what was
-// chosen. Errors: USAGE (asked for what is not there), NO_MEMORY, PEER.
+// devices ranks take them in turn (of those that CUDA_VISIBLE_DEVICES leaves). Threads of a CPU: as many as
+// the rank's part of the cores, which it has to itself where a launcher has bound each rank to its own.
+// Collective over the world; NULL: there is none. speaks: says what was chosen. Errors: USAGE (asked for
+// what is not there), NO_MEMORY, PEER.
 enum status device_open(const struct settings *settings, const struct device_share *share,
-                        bool speaks, struct backend **opened);
+                        struct link *world, bool speaks, struct backend **opened);
 
 // Before and after the model is placed: the ranks of a machine place one copy of it, where they can;
 // collective over the world. Nothing may be computed before pipeline_agree. speaks: says how much.

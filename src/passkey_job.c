@@ -117,6 +117,11 @@ static enum status run(struct passkey_job *job, int *exit_code) {
     return pipeline_run(&pipeline, &rank, &job->counts, exit_code);
 }
 
+// A queue's samples that are answered do not come again.
+static bool keeps_results(const struct settings *settings) {
+    return settings->resume || passkey_queue_input(settings);
+}
+
 static enum status answer(struct passkey_job *job, int *exit_code) {
     const struct settings *settings = job->settings;
     struct passkey_share sum;
@@ -136,7 +141,7 @@ static enum status answer(struct passkey_job *job, int *exit_code) {
     }
     if (passkey_to_folder(settings)) {
         const struct passkey_store_settings store = {.folder = settings->output,
-                                                     .resume = settings->resume,
+                                                     .resume = keeps_results(settings),
                                                      .no_clobber = settings->no_clobber,
                                                      .run = &job->run};
         TRY(passkey_store_open(&store, job->place, &job->store));

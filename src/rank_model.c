@@ -37,7 +37,8 @@ static struct device_share share_of(const struct rank_model *rank) {
 enum status rank_model_begin(struct rank_model *rank) {
     const struct settings *settings = rank->settings;
     const struct device_share share = share_of(rank);
-    TRY(device_open(settings, &share, rank_speaks(rank->place), &rank->backend));
+    TRY(device_open(settings, &share, rank->place->world, rank_speaks(rank->place),
+                    &rank->backend));
     rank->step_tokens =
         settings->step_tokens > 0 ? settings->step_tokens : device_step_tokens(rank->backend);
     return STATUS_OK;

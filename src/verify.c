@@ -103,7 +103,7 @@ static enum status verify(struct verifying *v, const struct mapped_file *input,
                                                                      : settings->model,
                                      .seed = (uint64_t)settings->seed,
                                      .oracle_work = ORACLE_WORK};
-    TRY(device_open(settings, &alone, true, &v->backend));
+    TRY(device_open(settings, &alone, NULL, true, &v->backend));
     v->dtype = device_dtype(settings, v->backend);
     TRY(verify_tolerance_of(v->dtype, &subject.tolerance));
     TRY(open_weights(v));

@@ -210,12 +210,44 @@ static void test_processes(void **state) {
     }
 }
 
+// Ranks that a launcher has bound to cores of their own have those to themselves; the quota they share.
+static void cores_are_shared_by_those_on_them(void **state) {
+    (void)state;
+    struct cpu_seat here;
+    cpu_seat_here(&here);
+    assert_int_equal(cpu_seats_shared(&here, 1, 0), 1);
+    int64_t cores = 0;
+    for (int i = 0; i < 1024; i++) {
+        cores += (here.cores[i / 64] >> i % 64 & 1) != 0;
+    }
+    assert_int_equal(cores, cpu_cores_bound());
+    struct cpu_seat seats[6] = {
+        {.machine = 1}, {.machine = 1}, {.machine = 1}, {.machine = 1}, {.machine = 2}};
+    seats[0].cores[0] = seats[4].cores[0] = seats[5].cores[0] = 0x0F;
+    seats[1].cores[0] = 0xF0;
+    seats[2].cores[15] = 1;
+    seats[3].cores[0] = 0x18; // one core of each of the first two
+    const int32_t shared[] = {2, 2, 1, 3, 1, 0};
+    for (int32_t i = 0; i < 6; i++) {
+        assert_int_equal(cpu_seats_shared(seats, 6, i), shared[i]);
+    }
+    // bound to so many, shared by so many; granted so many, shared by so many
+    assert_int_equal(cpu_cores_share(16, 4, 0, 4), 4);
+    assert_int_equal(cpu_cores_share(4, 1, 0, 4), 4);
+    assert_int_equal(cpu_cores_share(4, 1, 8, 4), 2);
+    assert_int_equal(cpu_cores_share(64, 2, 4, 2), 2);
+    assert_int_equal(cpu_cores_share(5, 2, 0, 2), 2);
+    assert_int_equal(cpu_cores_share(2, 4, 0, 4), 1);
+    assert_int_equal(cpu_cores_share(8, 1, 1, 4), 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_processes),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_outside),
         cmocka_unit_test(test_what_does_not_suit),
+        cmocka_unit_test(cores_are_shared_by_those_on_them),
     };
     fill();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,3 +52,16 @@ size_t cpu_share_end(struct backend *backend); // the bytes that are shared
 int64_t cpu_cores(void);
 int64_t cpu_cores_bound(void);   // of the affinity mask alone
 int64_t cpu_cores_granted(void); // of the cgroup alone; 0: it sets no limit
+
+// Which machine this is, as far as memory and cores are concerned; 0: cannot be told.
+uint64_t cpu_machine_id(void);
+// Where a process may run; crosses ranks as it is.
+struct cpu_seat {
+    uint64_t machine;   // 0: cannot be told
+    uint64_t cores[16]; // bit i % 64 of word i / 64: core i
+};
+void cpu_seat_here(struct cpu_seat *seat);
+// How many of these may run on a core of own's, which is one of them. 0: cannot be told.
+int32_t cpu_seats_shared(const struct cpu_seat *seats, int32_t count, int32_t own);
+// One rank's part of cpu_cores: `mask_ranks` share the affinity mask, `machine_ranks` the quota. At least 1.
+int64_t cpu_cores_share(int64_t bound, int32_t mask_ranks, int64_t granted, int32_t machine_ranks);

@@ -54,3 +54,33 @@ int64_t cpu_cores(void) {
     const int64_t granted = cpu_cores_granted();
     return granted > 0 && granted < bound ? granted : bound;
 }
+
+void cpu_seat_here(struct cpu_seat *seat) {
+    cpu_set_t set;
+    *seat = (struct cpu_seat){.machine = cpu_machine_id()};
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) seat->machine = 0;
+    _Static_assert(sizeof seat->cores * 8 == CPU_SETSIZE, "a bit a core");
+    for (size_t core = 0; core < CPU_SETSIZE; core++) {
+        if (CPU_ISSET(core, &set)) seat->cores[core / 64] |= UINT64_C(1) << core % 64;
+    }
+}
+
+int32_t cpu_seats_shared(const struct cpu_seat *seats, int32_t count, int32_t own) {
+    int32_t shared = 0;
+    if (seats[own].machine == 0) return 0;
+    for (int32_t i = 0; i < count; i++) {
+        uint64_t both = 0;
+        for (size_t word = 0; word < sizeof seats->cores / sizeof seats->cores[0]; word++) {
+            both |= seats[i].cores[word] & seats[own].cores[word];
+        }
+        if (seats[i].machine == seats[own].machine && both != 0) shared++;
+    }
+    return shared;
+}
+
+int64_t cpu_cores_share(int64_t bound, int32_t mask_ranks, int64_t granted, int32_t machine_ranks) {
+    const int64_t cores = bound / mask_ranks, quota = granted / machine_ranks;
+    const int64_t share = granted > 0 && quota < cores ? quota : cores;
+    return share > 0 ? share : 1;
+}

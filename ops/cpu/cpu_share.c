@@ -38,8 +38,7 @@ struct shared_weights {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct shared_weights *mappings; // of this process
 
-// Which machine this is, as far as memory is concerned; 0: cannot be told.
-static uint64_t machine_id(void) {
+uint64_t cpu_machine_id(void) {
     char text[64] = "";
     FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
     if (file == NULL) return 0;
@@ -114,7 +113,7 @@ static struct shared_weights *find_there(const struct cpu_offer *offer) {
 void cpu_share_offer(struct backend *backend, bool first, struct cpu_offer *offer) {
     struct cpu_backend *cpu = cpu_backend_of(backend);
     memset(offer, 0, sizeof *offer); // it is sent as bytes
-    offer->machine = machine_id();
+    offer->machine = cpu_machine_id();
     snprintf(offer->layout, sizeof offer->layout, "%s %d", cpu_layout(cpu), (int)cpu->parts);
     if (!first || offer->machine == 0) return;
     const int fd = memfd_create("longscan-weights", MFD_CLOEXEC);

@@ -1,6 +1,8 @@
 """`longscan run -n N`: exit codes, signals, lost ranks, and nothing left behind."""
+import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +149,50 @@ class Launch(RunTest):
         # What nobody knows beforehand passes.
         done = longscan(*fails, expect=142, environment={"LONGSCAN_MPIRUN_ARGS": "--mca btl_x 1 --no-such-option"})
         self.assertIn("no-such-option", done.stderr)
+
+    def threads_of(self, *ranks, cores=None):
+        """Threads a rank that a run on these cores says it takes."""
+        source = self.folder / "one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": [1, 2, 3]}])
+        done = subprocess.run([PROGRAM, *ranks, "score", "--model", self.model, "--input", source, "--no-progress"],
+                              capture_output=True, text=True, timeout=120,
+                              preexec_fn=lambda: os.sched_setaffinity(0, cores or self.cores))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return int(re.search(r"(\d+) threads? a rank", done.stderr).group(1))
+
+    def test_each_rank_has_its_share_of_the_cores(self):
+        self.cores = os.sched_getaffinity(0)
+        granted = int(re.search(r"(\d+) used", longscan("doctor", "--print", "table").stdout).group(1))
+        for ranks in (1, 2, 3):
+            with self.subTest(ranks=ranks):
+                self.assertEqual(self.threads_of("run", "-n", str(ranks)), max(1, granted // ranks))
+        self.assertEqual(self.threads_of("run", "-n", "2", cores={min(self.cores)}), 1)
+        source = self.folder / "one.jsonl"
+        for threads in ("1", "3"):
+            said = longscan("run", "-n", "2", "score", "--model", self.model, "--input", source, "--threads", threads).stderr
+            self.assertIn(f", {threads} thread", said)
+
+    def test_ranks_may_use_all_the_cores_that_run_may(self):
+        """No rank is bound to cores that another one is bound to, whatever Open MPI would do by itself."""
+        mine = re.search(r"Cpus_allowed_list:\s*(\S+)", pathlib.Path("/proc/self/status").read_text()).group(1)
+        bound = {"OMPI_MCA_hwloc_base_binding_policy": "core"}
+        found = [json.loads(line) for line in longscan("run", "-n", "3", "doctor", environment=bound).stdout.splitlines()]
+        self.assertEqual([entry["cores"] for entry in found if entry["kind"] == "rank"], [mine] * 3)
+
+    def test_ranks_that_a_launcher_has_bound(self):
+        """Each has the cores it is bound to, not its share of them once more."""
+        self.cores = os.sched_getaffinity(0)
+        if len(self.cores) < 4:
+            self.skipTest("ranks on cores of their own: it takes four cores")
+        ordered = sorted(self.cores)
+        source = self.folder / "one.jsonl"
+        write_jsonl(source, [{"id": "a", "tokens": [1, 2, 3]}])
+        words = ["mpirun", "--bind-to", "none", "--oversubscribe"] + ["--allow-run-as-root"] * (os.geteuid() == 0)
+        for part in (ordered[:2], ordered[2:4]):
+            words += ["-n", "1", "taskset", "-c", ",".join(map(str, part)), PROGRAM, "score", "--model", self.model,
+                      "--input", source, "--no-progress", ":"]
+        done = subprocess.run(words[:-1], capture_output=True, text=True, timeout=120)
+        self.assertIn("2 threads a rank", done.stderr)
 
     def test_a_lost_rank_is_142_and_named(self):
         process = self.long_job()
