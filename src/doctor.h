@@ -40,6 +40,8 @@ void doctor_world(const struct score_place *place, struct findings *findings);
 // The plug-in, its devices and what carries states between them, as settings ask for them.
 void doctor_devices(const struct settings *settings, const struct plugin_found *found,
                     struct findings *findings);
+// The value of a line "name: value" of a file of /proc; false: there is none.
+bool doctor_proc_line(const char *path, const char *name, char *value, size_t bytes);
 // From the first line of /proc/driver/nvidia/version.
 void doctor_driver_version(const char *line, char *text, size_t bytes);
 // --brokers; nothing where none are given. Waits for them, at most --broker-timeout.

@@ -20,8 +20,7 @@
 #define SHARED_MEMORY  JOB_FOLDERS
 #define UNLIMITED_FROM ((int64_t)1 << 60) // how version 1 says "none"
 
-// The value of a line "name: value" of a file of /proc; false: there is none.
-static bool proc_line(const char *path, const char *name, char *value, size_t bytes) {
+bool doctor_proc_line(const char *path, const char *name, char *value, size_t bytes) {
     char line[512];
     const size_t length = strlen(name);
     bool found = false;
@@ -54,7 +53,7 @@ static void find_kernels(struct findings *findings) {
     const char *names[CPU_ISAS_MOST];
     char model[128] = "a processor that /proc/cpuinfo does not name", others[64] = "";
     const size_t count = cpu_isa_list(names, CPU_ISAS_MOST);
-    (void)proc_line("/proc/cpuinfo", "model name", model, sizeof model);
+    (void)doctor_proc_line("/proc/cpuinfo", "model name", model, sizeof model);
     for (size_t i = 1; i < count; i++) {
         const size_t at = strlen(others);
         snprintf(others + at, sizeof others - at, "%s%s", i == 1 ? ", also " : " ", names[i]);
@@ -68,7 +67,7 @@ static void find_kernels(struct findings *findings) {
 static void find_cores(struct findings *findings) {
     const int64_t bound = cpu_cores_bound(), granted = cpu_cores_granted();
     char list[64] = "not told which";
-    (void)proc_line("/proc/self/status", "Cpus_allowed_list", list, sizeof list);
+    (void)doctor_proc_line("/proc/self/status", "Cpus_allowed_list", list, sizeof list);
     if (granted > 0) {
         finding_add(findings, VERDICT_OK, "cores", NULL,
                     "%" PRId64 " used: bound to %" PRId64 " (%s), the cgroup grants %" PRId64,
@@ -94,7 +93,8 @@ static int64_t memory_kib(const char *name) {
     char value[64];
     const char *at = value;
     int64_t kib = 0;
-    return proc_line("/proc/meminfo", name, value, sizeof value) && cgroup_take_number(&at, &kib)
+    return doctor_proc_line("/proc/meminfo", name, value, sizeof value) &&
+                   cgroup_take_number(&at, &kib)
                ? kib * 1024
                : 0;
 }

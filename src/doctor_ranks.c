@@ -7,17 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static void cores_text(char *text, size_t bytes) {
-    char line[256];
-    FILE *file = fopen("/proc/self/status", "re");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "Cpus_allowed_list:", 18) != 0) continue;
-        const char *at = line + 18 + strspn(line + 18, " \t");
-        snprintf(text, bytes, "%.*s", (int)strcspn(at, "\n"), at);
-    }
-    if (file != NULL) fclose(file);
-}
-
 static void libraries_text(const struct plugin_found *found, char *text, size_t bytes) {
     struct library library[VERSION_LIBRARIES_MOST];
     const size_t count = version_libraries(found, library);
@@ -37,7 +26,8 @@ void doctor_describe_rank(const struct score_place *place, const struct plugin_f
     snprintf(rank->program, sizeof rank->program, "%s", version_number);
     rank->local_rank = place == NULL ? 0 : place->local_rank;
     rank->plugin_abi = found->abi;
-    cores_text(rank->cores, sizeof rank->cores);
+    (void)doctor_proc_line("/proc/self/status", "Cpus_allowed_list", rank->cores,
+                           sizeof rank->cores);
     libraries_text(found, rank->libraries, sizeof rank->libraries);
     if (found->devices > 0) {
         const int32_t device = rank->local_rank % found->devices;
