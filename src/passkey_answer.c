@@ -47,9 +47,9 @@ static enum status finish(struct passkey_tree *tree, struct branches *branches, 
     TRY(tree->settings.result(tree->settings.listener, member->index, &member->result));
     if (member->under != NULL) {
         member->under->asks--;
-        knot_release(tree, branches, member->under);
+        knot_release(branches, member->under);
     }
-    if (++run->settled == run->members) stem_run_free(tree, run);
+    if (++run->settled == run->members) stem_run_free(run);
     return STATUS_OK;
 }
 
@@ -110,6 +110,6 @@ enum status passkey_answered(struct passkey_tree *tree, struct branches *branche
         TRY(say_more(tree, branches, knot, BRANCH_DECODE, knot->branch, 1));
     }
     knot->complete = true;
-    knot_release(tree, branches, knot);
+    knot_release(branches, knot);
     return STATUS_OK;
 }

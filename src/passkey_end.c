@@ -46,18 +46,20 @@ static int by_place(const void *left, const void *right) {
 
 static void say_sums(const struct passkey_share *sum) {
     const double seconds = (double)sum->run_ns * 1e-9;
+    char samples[40];
     char run[24];
-    char plain[24];
     char rate[24];
     LOG(INFO,
-        "%s: %" PRId64 " samples, %" PRId64 " right; %s tokens in %.1f s, %s tokens/s; a prompt at "
-        "a time would have been %s, %.2f times as many",
-        sum->exit_code == 143 ? "stopped" : "done", sum->tree.samples, sum->tree.correct,
-        short_number((double)sum->tree.tokens_run, run, sizeof run), seconds,
-        short_number(seconds > 0 ? (double)sum->tree.tokens_run / seconds : 0, rate, sizeof rate),
-        short_number((double)sum->tree.tokens_plain, plain, sizeof plain),
-        sum->tree.tokens_run > 0 ? (double)sum->tree.tokens_plain / (double)sum->tree.tokens_run
-                                 : 0);
+        "%s: %s, %" PRId64
+        " right; %s tokens, %.1f%% of a prompt at a time, in %.1f s, %s tokens/s",
+        sum->exit_code == 143 ? "stopped" : "done",
+        count_of(sum->tree.samples, "sample", samples, sizeof samples), sum->tree.correct,
+        short_number((double)sum->tree.tokens_run, run, sizeof run),
+        sum->tree.tokens_plain > 0
+            ? 100.0 * (double)sum->tree.tokens_run / (double)sum->tree.tokens_plain
+            : 0.0,
+        seconds,
+        short_number(seconds > 0 ? (double)sum->tree.tokens_run / seconds : 0, rate, sizeof rate));
 }
 
 enum status passkey_tell(struct passkey_job *job, const struct passkey_share *sum, int *exit_code) {

@@ -94,7 +94,8 @@ enum status stem_run_open(struct passkey_tree *tree, const struct passkey_stem *
     struct stem_run *run = calloc(1, sizeof *run);
     if (run == NULL) return FAIL(NO_MEMORY, "samples of one key");
     run->next = tree->runs;
-    if (run->next != NULL) run->next->before = run;
+    run->link = &tree->runs;
+    if (run->next != NULL) run->next->link = &run->next;
     tree->runs = run;
     run->order = ++tree->order;
     run->members = stem->count;
@@ -106,9 +107,9 @@ enum status stem_run_open(struct passkey_tree *tree, const struct passkey_stem *
     return STATUS_OK;
 }
 
-void stem_run_free(struct passkey_tree *tree, struct stem_run *run) {
-    if (run->next != NULL) run->next->before = run->before;
-    *(run->before != NULL ? &run->before->next : &tree->runs) = run->next;
+void stem_run_free(struct stem_run *run) {
+    *run->link = run->next;
+    if (run->next != NULL) run->next->link = run->link;
     for (int64_t i = 0; run->member != NULL && i < run->members; i++) {
         free(run->member[i].tail);
         free(run->member[i].predicted);

@@ -24,25 +24,26 @@ enum status knot_add(struct passkey_tree *tree, struct branches *branches, const
         return status;
     }
     knot->next = tree->knots;
-    if (knot->next != NULL) knot->next->before = knot;
+    knot->link = &tree->knots;
+    if (knot->next != NULL) knot->next->link = &knot->next;
     tree->knots = knot;
     *added = knot;
     return STATUS_OK;
 }
 
-static void knot_free(struct passkey_tree *tree, struct knot *knot) {
-    if (knot->next != NULL) knot->next->before = knot->before;
-    *(knot->before != NULL ? &knot->before->next : &tree->knots) = knot->next;
+static void knot_free(struct knot *knot) {
+    *knot->link = knot->next;
+    if (knot->next != NULL) knot->next->link = knot->link;
     free(knot);
 }
 
-void knot_release(struct passkey_tree *tree, struct branches *branches, struct knot *knot) {
+void knot_release(struct branches *branches, struct knot *knot) {
     if (knot == NULL) return;
     if (!knot->sealed && knot->complete && knot->asks == 0) {
         knot->sealed = true;
         branches_seal(branches, knot->branch);
     }
-    if (knot->sealed && knot->done && knot->asks == 0) knot_free(tree, knot);
+    if (knot->sealed && knot->done && knot->asks == 0) knot_free(knot);
 }
 
 // The trunk up to `end`, a chunk border.
@@ -58,13 +59,13 @@ static enum status grow_trunk(struct passkey_tree *tree, struct branches *branch
     TRY(knot_add(tree, branches, &kind, &wish, &tree->tip));
     tree->tip_end = end;
     if (old != NULL) old->complete = true;
-    knot_release(tree, branches, old);
+    knot_release(branches, old);
     return STATUS_OK;
 }
 
 static void cut_trunk(struct passkey_tree *tree, struct branches *branches) {
     if (tree->tip != NULL) tree->tip->complete = true;
-    knot_release(tree, branches, tree->tip);
+    knot_release(branches, tree->tip);
     tree->tip = NULL;
     tree->tip_end = 0;
 }
@@ -202,7 +203,7 @@ static enum status done(struct branch_driver *driver, struct branches *branches,
     struct knot *knot = branch->context;
     knot->done = true;
     if (knot->member != NULL) return passkey_answered(tree, branches, knot, answer);
-    knot_release(tree, branches, knot);
+    knot_release(branches, knot);
     return STATUS_OK;
 }
 
@@ -235,10 +236,10 @@ struct passkey_tree_counts passkey_tree_counts(const struct passkey_tree *tree) 
 void passkey_tree_close(struct passkey_tree *tree) {
     if (tree == NULL) return;
     while (tree->knots != NULL) { // of a run that ended before they did
-        knot_free(tree, tree->knots);
+        knot_free(tree->knots);
     }
     while (tree->runs != NULL) {
-        stem_run_free(tree, tree->runs);
+        stem_run_free(tree->runs);
     }
     passkey_stems_free(&tree->stems);
     passkey_prompt_free(&tree->trunk);

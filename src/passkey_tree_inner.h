@@ -18,7 +18,7 @@ struct member {
 
 // Samples that are read together.
 struct stem_run {
-    struct stem_run *next, *before; // of the tree's
+    struct stem_run *next, **link; // of the tree's: link points to what points here
     int64_t order;
     struct member *member; // [members]
     int64_t members, settled;
@@ -27,7 +27,7 @@ struct stem_run {
 
 // What a branch is to us, its context.
 struct knot {
-    struct knot *next, *before; // of the tree's
+    struct knot *next, **link; // of the tree's: link points to what points here
     enum branch_kind kind;
     struct branch *branch;
     struct stem_run *run;  // NULL: the trunk's
@@ -57,7 +57,7 @@ struct passkey_tree {
 enum status knot_add(struct passkey_tree *tree, struct branches *branches, const struct knot *kind,
                      const struct branch_wish *wish, struct knot **added);
 // Sealed once nobody can need its end any more, and freed once it has run, too.
-void knot_release(struct passkey_tree *tree, struct branches *branches, struct knot *knot);
+void knot_release(struct branches *branches, struct knot *knot);
 // What came out of an ask, of greedy, of decode. Errors: NO_MEMORY, the listener's.
 enum status passkey_answered(struct passkey_tree *tree, struct branches *branches,
                              struct knot *knot, const struct branch_answer *answer);
@@ -65,4 +65,4 @@ enum status passkey_answered(struct passkey_tree *tree, struct branches *branche
 // their forks. Errors: NO_MEMORY, and then passkey_tree_close frees it.
 enum status stem_run_open(struct passkey_tree *tree, const struct passkey_stem *stem,
                           struct stem_run **opened, int64_t *begin);
-void stem_run_free(struct passkey_tree *tree, struct stem_run *run);
+void stem_run_free(struct stem_run *run);
