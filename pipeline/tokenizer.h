@@ -22,7 +22,7 @@ struct tokenizer_turn {
 
 struct tokenizer {
     const char *name;
-    uint64_t hash;      // of what makes its output, the libraries' tables too; part of the settings id
+    uint64_t hash; // of what makes its output, the libraries' tables too; part of the settings id
     int32_t vocab_size; // ids are below this
     char wrong[240];    // after BAD_INPUT: what is wrong with the text
     // A new document; the one before is forgotten wherever it stood.
