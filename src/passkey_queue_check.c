@@ -24,7 +24,8 @@ static enum status check_letters(const struct settings *settings, int32_t groups
         return FAIL(USAGE, "--dead-letters %s: only an --input topic has messages of no use",
                     letters);
     }
-    if (strcmp(letters, settings->input) == 0 || strcmp(letters, settings->output) == 0) {
+    if ((settings->input != NULL && strcmp(letters, settings->input) == 0) ||
+        strcmp(letters, settings->output) == 0) {
         return FAIL(USAGE, "%s is given twice: dead letters need a place of their own", letters);
     }
     if (groups > 1 && kafka_options_topic(letters) == NULL) {

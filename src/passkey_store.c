@@ -216,11 +216,13 @@ static enum status begin(struct passkey_store *store, const struct score_place *
         }
     }
     TRY(meet(store, place, true));
-    if (place->world->rank == 0 && !store->settings.resume) TRY(each_part(store, true));
+    if (store != NULL && place->world->rank == 0 && !store->settings.resume) {
+        TRY(each_part(store, true));
+    }
     TRY(meet(store, place, false));
     if (store != NULL) TRY(open_part(store, place->group_index));
     TRY(meet(store, place, false));
-    return place->world->rank == 0 ? see_parts(store, place->groups) : STATUS_OK;
+    return store != NULL && place->world->rank == 0 ? see_parts(store, place->groups) : STATUS_OK;
 }
 
 enum status passkey_store_open(const struct passkey_store_settings *settings,

@@ -46,7 +46,7 @@ static enum status parse_list(const struct option *option, const char *list, int
 }
 
 static enum status parse_lengths(const char *list, struct passkey_grid *grid) {
-    int64_t number[LENGTHS_MOST];
+    int64_t number[LENGTHS_MOST] = {0};
     const int64_t count = entries(list);
     if (count > LENGTHS_MOST) {
         return FAIL(USAGE, "--lengths has %" PRId64 " lengths: at most %d are taken", count,

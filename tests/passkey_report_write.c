@@ -68,9 +68,11 @@ int main(int argc, char **argv) {
         .groups = 1,
         .branched = true,
     };
-    if (argc < 2 || read_all(&results) != STATUS_OK) return 2;
-    const struct passkey_report report = {&facts, results.data, results.count};
-    const enum status status = write_all(&report, argv[1]);
+    enum status status = argc < 2 ? STATUS_USAGE : read_all(&results);
+    if (status == STATUS_OK) {
+        const struct passkey_report report = {&facts, results.data, results.count};
+        status = write_all(&report, argv[1]);
+    }
     free(results.data);
     return status_exit_code(status);
 }

@@ -24,6 +24,7 @@ static void check_golden(struct passkey_task *task, int64_t index, const char *l
     struct passkey_sample sample;
     struct passkey_prompt prompt = {0};
     struct bytes text = {0}, answer = {0};
+    // NOLINTNEXTLINE(cert-err34-c): a file of ours
     assert_int_equal(sscanf(line, "sample %63s %39s %" SCNd64 " %" SCNd64 " %" SCNd64 " %" SCNu32,
                             id, key, &place, &units, &bytes, &crc),
                      6);
@@ -54,6 +55,7 @@ static struct passkey_task *open_golden(const char *line, struct tokenizer *toke
     static char style[16], lengths[64], depths[64], positions[64], filler[64], path[4096];
     struct settings settings = {.style = style, .lengths = lengths, .depths = depths};
     int first = 0;
+    // NOLINTNEXTLINE(cert-err34-c)
     assert_int_equal(sscanf(line,
                             "task %15s %63s %63s %63s %" SCNd64 " %" SCNd64 " %" SCNd64
                             " %63s %" SCNd64 " %d",
