@@ -25,6 +25,7 @@ static inline enum status bytes_room(struct bytes *bytes, size_t more) {
 
 static inline enum status bytes_put(struct bytes *bytes, const char *data, size_t count) {
     TRY(bytes_room(bytes, count));
+    // NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): there is room for what is not nothing
     if (count > 0) memcpy(bytes->data + bytes->count, data, count);
     bytes->count += count;
     return STATUS_OK;

@@ -235,8 +235,9 @@ struct passkey_tree_counts passkey_tree_counts(const struct passkey_tree *tree) 
 
 void passkey_tree_close(struct passkey_tree *tree) {
     if (tree == NULL) return;
-    while (tree->knots != NULL) { // of a run that ended before they did
-        knot_free(tree->knots);
+    for (struct knot *knot = tree->knots, *next = NULL; knot != NULL; knot = next) {
+        next = knot->next; // of a run that ended before it did
+        free(knot);
     }
     while (tree->runs != NULL) {
         stem_run_free(tree->runs);
