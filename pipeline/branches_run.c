@@ -71,6 +71,11 @@ static enum status end(struct branches *b) {
     return b->stopped ? STATUS_STOPPED : STATUS_OK;
 }
 
+static enum status told_stop(struct branches *b) {
+    TRY(steps_stop(&b->steps));
+    return STATUS_STOPPED;
+}
+
 enum status branches_run(const struct branches_settings *settings, struct comm *comm,
                          struct branch_driver *driver, struct branches_counts *counts) {
     struct branches b = {.work.table = &branches_work_table,
@@ -86,6 +91,9 @@ enum status branches_run(const struct branches_settings *settings, struct comm *
         status = turn(&b, &over);
     }
     if (status == STATUS_OK) status = end(&b);
+    // a driver that a stop keeps from waiting any longer leaves work behind, but no rank
+    else if (status == STATUS_STOPPED)
+        TRY_OUT(status, told_stop(&b));
 out:
     fill_counts(&b, counts);
     branches_free(&b);

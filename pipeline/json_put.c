@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum status json_put(struct bytes *out, const char *before) {
     return bytes_put(out, before, strlen(before));
@@ -29,6 +30,18 @@ enum status json_put_double(struct bytes *out, const char *before, double value)
     TRY(json_put(out, before));
     TRY(bytes_room(out, NUMBER_TEXT_BYTES));
     out->count += number_text_double(value, out->data + out->count);
+    return STATUS_OK;
+}
+
+enum status json_put_short(struct bytes *out, const char *before, double value) {
+    int bytes = 0;
+    TRY(json_put(out, before));
+    TRY(bytes_room(out, NUMBER_TEXT_BYTES));
+    for (int digits = 15; digits <= 17; digits++) {
+        bytes = snprintf(out->data + out->count, NUMBER_TEXT_BYTES, "%.*g", digits, value);
+        if (strtod(out->data + out->count, NULL) == value) break;
+    }
+    out->count += (size_t)bytes;
     return STATUS_OK;
 }
 

@@ -175,6 +175,7 @@ enum status kafka_consumer_tend_commits(struct kafka_consumer *consumer, int64_t
     pthread_mutex_lock(&consumer->commit_lock);
     enum status status = take_results(consumer, 0);
     if (status == STATUS_OK) status = push(consumer, &waiting);
+    if (status != STATUS_OK) consumer->failed = status; // for whoever waits for the last commit
     pthread_mutex_unlock(&consumer->commit_lock);
     return status;
 }

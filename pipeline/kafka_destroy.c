@@ -23,7 +23,7 @@ static void free_destruction(struct destruction *destruction) {
 
 static void *destroy(void *argument) {
     struct destruction *destruction = argument;
-    // no group was joined, so there is none to leave
+    // a group that was joined has been left (kafka_member_leave)
     rd_kafka_destroy_flags(destruction->handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     pthread_mutex_lock(&destruction->lock);
     destruction->done = true;

@@ -69,7 +69,9 @@ static enum status take_result(struct kafka_member *member, const rd_kafka_topic
     }
     if (!partition->mine) return STATUS_OK;
     partition->sent = partition->kept;
-    if (member->failing_ms == 0) member->failing_ms = clock_ms();
+    // a pause between tries does not count against the time-out
+    const bool paused = clock_ms() - member->sent_ms >= member->client.timeout_ms / 2;
+    if (member->failing_ms == 0 || paused) member->failing_ms = clock_ms();
     return STATUS_OK;
 }
 

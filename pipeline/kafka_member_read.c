@@ -106,7 +106,8 @@ static void take(struct kafka_member *member, rd_kafka_message_t *message, bool 
         partition = &member->partition[message->partition];
     }
     if (partition != NULL && !partition->mine) partition = NULL;
-    if (common && partition != NULL) rd_kafka_queue_forward(partition->queue, NULL);
+    if (common && partition != NULL && partition->queue != NULL)
+        rd_kafka_queue_forward(partition->queue, NULL);
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         if (partition != NULL) {
             outstanding_reach(&partition->outstanding, least(message->offset, partition->end));

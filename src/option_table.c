@@ -73,9 +73,8 @@ static const struct option rows[] = {
     {"resume", 0, OPTION_FLAG, GROUP_INPUT, FOR(RUN_MODEL), AT(resume),
      .help = "skip inputs whose output is there, unless it is older or --limit cut it",
      .passkey_help = "go on with what a stopped run has left in --output"},
-    {"no-clobber", 0, OPTION_FLAG, GROUP_INPUT, FOR(RUN_MODEL), AT(no_clobber),
-     .help = "refuse to replace an output that exists",
-     .passkey_help = "refuse to replace a results.jsonl that exists"},
+    {"no-clobber", 0, OPTION_FLAG, GROUP_INPUT, FOR(VERB_SCORE), AT(no_clobber),
+     .help = "refuse to replace an output that exists"},
 
     {"gated-norm", 0, OPTION_CHOICE, GROUP_SCORE, FOR(MODEL | VERB_INFO), AT(gated_norm), .fallback = "auto",
      .choices = "auto|grouped|whole|before-gate",

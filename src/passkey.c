@@ -1,6 +1,7 @@
 // Verb `passkey`: can a model find a key in a text of any length?
 
 #include "ops/model/config.h"
+#include "src/launch.h"
 #include "src/passkey_job.h"
 #include "src/passkey_task.h"
 #include "src/tokenizer_choice.h"
@@ -28,6 +29,7 @@ static enum status show_sample(const struct settings *settings) {
         status = FAIL(IO, "cannot write to standard output");
         goto out;
     }
+    if (launch_output_is_terminal()) putchar('\n');
     LOG(INFO, "sample %s; the answer is \"%.*s\"", sample.id, (int)answer.count, answer.data);
 out:
     bytes_free(&prompt);

@@ -69,6 +69,9 @@ enum status passkey_tell(struct passkey_job *job, const struct passkey_share *su
     const struct passkey_facts facts = {
         .model_name = info->name,
         .tokenizer = job->tokenizer->name,
+        .model_option = settings->model,
+        .tokenizer_option = settings->tokenizer,
+        .filler_option = settings->filler,
         .dtype = device_dtype(settings, job->rank.backend),
         .backend = job->rank.backend->table->name,
         .task = job->run.task,
@@ -109,6 +112,7 @@ enum status passkey_tell(struct passkey_job *job, const struct passkey_share *su
     }
     if (!passkey_prints_lines(job)) {
         TRY(passkey_report_table(&report, launch_output_is_terminal(), stdout));
+        if (job->store == NULL) LOG(INFO, "nothing is kept: --output DIR keeps results and report");
     }
     int64_t length = 0;
     const double lowest = passkey_report_lowest(&report, &length);

@@ -140,10 +140,8 @@ static enum status answer(struct passkey_job *job, int *exit_code) {
         return STATUS_OK;
     }
     if (passkey_to_folder(settings)) {
-        const struct passkey_store_settings store = {.folder = settings->output,
-                                                     .resume = keeps_results(settings),
-                                                     .no_clobber = settings->no_clobber,
-                                                     .run = &job->run};
+        const struct passkey_store_settings store = {
+            .folder = settings->output, .resume = keeps_results(settings), .run = &job->run};
         TRY(passkey_store_open(&store, job->place, &job->store));
     }
     if (rank_leads(job->place)) TRY(passkey_feed_open(job));

@@ -41,7 +41,8 @@ static enum status read_member(struct passkey_tree *tree, int64_t index, struct 
     if (member->predicted == NULL) return FAIL(NO_MEMORY, "a sample");
     result->tokens = prompt->tokens;
     result->answer_tokens = prompt->answers;
-    tree->counts.tokens_plain += prompt->tokens + prompt->answers - 1;
+    // the last of the new tokens is not read again
+    tree->counts.tokens_plain += prompt->tokens + passkey_task_new_tokens(tree->settings.task) - 1;
     return STATUS_OK;
 }
 

@@ -97,6 +97,11 @@ static bool is_text(const struct member *member, const char *text) {
            memcmp(member->value, text, member->value_bytes) == 0;
 }
 
+static bool is_hash(const struct member *member) {
+    return member->type == JSON_STRING && member->value_bytes > 5 &&
+           memcmp(member->value, "xxh3:", 5) == 0;
+}
+
 // Not what an option has by itself.
 static void put_option(const struct member *member, struct markup *out) {
     const struct option *option = option_of(member);
@@ -104,13 +109,12 @@ static void put_option(const struct member *member, struct markup *out) {
     size_t bytes = member->value_bytes;
     if (option == NULL || member->type == JSON_NULL || member->type == JSON_OBJECT) return;
     if (is_text(member, "false")) return;
+    if (is_hash(member)) return; // what it is of stands by itself
     if (option->fallback != NULL && is_text(member, option->fallback)) return;
     markup(out, " --%s", option->name);
     if (!option_takes_value(option)) return;
     markup(out, " ");
-    if (member->type == JSON_STRING && bytes > 5 && memcmp(value, "xxh3:", 5) == 0) {
-        markup(out, "%s", option_value_text(option)); // only its hash is known
-    } else if (member->type == JSON_ARRAY) {
+    if (member->type == JSON_ARRAY) {
         put_word(out, value + 1, bytes - 2);
     } else {
         put_word(out, value, bytes);
@@ -125,10 +129,16 @@ static void put_samples(const struct passkey_map *map, struct markup *out) {
     if (map->lengths > 0) markup(out, " --samples %" PRId64, map->column[0].tally.n);
 }
 
+static void put_given(struct markup *out, const char *option, const char *value) {
+    if (value == NULL) return;
+    markup(out, " --%s ", option);
+    put_word(out, value, strlen(value));
+}
+
 void passkey_html_command(const struct passkey_report *report, const struct passkey_map *map,
                           struct markup *out) {
     const struct passkey_facts *facts = report->facts;
-    const char *model = facts->model_name == NULL ? "DIR" : facts->model_name;
+    const char *model = facts->model_option == NULL ? "DIR" : facts->model_option;
     markup(
         out,
         "<section class=\"card\"><h2>To run it again</h2>\n<pre><code>longscan passkey --model ");
@@ -140,10 +150,9 @@ void passkey_html_command(const struct passkey_report *report, const struct pass
     }
     put_samples(map, out);
     put_members(facts, put_option, out);
-    if (facts->dtype != NULL) {
-        markup(out, " --dtype ");
-        put_word(out, facts->dtype, strlen(facts->dtype));
-    }
+    put_given(out, "filler", facts->filler_option);
+    put_given(out, "tokenizer", facts->tokenizer_option);
+    put_given(out, "dtype", facts->dtype);
     if (!facts->branched) markup(out, " --unbranched");
     if (facts->trained_on > 0) {
         char length[PASSKEY_LENGTH_TEXT];

@@ -53,7 +53,7 @@ static enum status put_cells(const struct passkey_map *map, struct bytes *out) {
     for (int64_t column = 0; column < map->lengths; column++) {
         for (int64_t row = 0; row < map->rows; row++) {
             TRY(json_put_int(out, before, map->column[column].length));
-            TRY(json_put_double(out, ",\"depth\":", map->depth[row]));
+            TRY(json_put_short(out, ",\"depth\":", map->depth[row]));
             TRY(json_put(out, ","));
             TRY(put_share(passkey_map_cell(map, column, row), out));
             TRY(json_put(out, "}"));
@@ -108,7 +108,7 @@ enum status passkey_report_csv(const struct passkey_map *map, struct bytes *out)
             const struct passkey_tally cell = passkey_map_cell(map, column, row);
             const struct passkey_interval interval = passkey_wilson(cell);
             TRY(json_put_int(out, "", map->column[column].length));
-            TRY(json_put_double(out, ",", map->depth[row]));
+            TRY(json_put_short(out, ",", map->depth[row]));
             TRY(json_put_int(out, ",", cell.n));
             TRY(json_put_int(out, ",", cell.correct));
             if (cell.n > 0) {

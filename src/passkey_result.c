@@ -29,7 +29,7 @@ static enum status put_bool(struct bytes *out, const char *before, bool value) {
 static enum status put_sample(const struct passkey_sample *sample, struct bytes *out) {
     TRY(passkey_put_text(out, "{\"id\":", sample->id));
     TRY(json_put_int(out, ",\"length\":", sample->length));
-    TRY(json_put_double(out, ",\"depth\":", sample->depth));
+    TRY(json_put_short(out, ",\"depth\":", sample->depth));
     TRY(json_put_int(out, ",\"number\":", sample->number));
     TRY(json_put_int(out, ",\"position\":", sample->position));
     TRY(json_put_int(out, ",\"units\":", sample->units));

@@ -38,6 +38,8 @@ enum status passkey_result_read(const char *line, size_t bytes, struct passkey_r
 // For the report beside the results themselves.
 struct passkey_facts {
     const char *model_name, *tokenizer, *dtype, *backend;
+    // as they were given, for whoever wants to run it again; NULL: they were not
+    const char *model_option, *tokenizer_option, *filler_option;
     const char *task; // JSON members
     uint64_t model, settings, numerics;
     int64_t trained_on; // tokens; 0: unknown

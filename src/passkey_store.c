@@ -1,3 +1,4 @@
+#define _GNU_SOURCE // memmem
 #include "src/passkey_store.h"
 
 #include "ops/base/log.h"
@@ -46,18 +47,33 @@ static int by_place(const void *left, const void *right) {
     return strcmp(a->id, b->id);
 }
 
+// The first member of this run's task that the line has not, or has otherwise; "": there is none.
+static void find_difference(const char *task, const char *line, size_t bytes, char *member,
+                            size_t room) {
+    for (const char *at = task, *end = NULL; at != NULL && *at != '\0'; at = end) {
+        end = strstr(at, ",\"");
+        const size_t length = end != NULL ? (size_t)(end - at) : strlen(at);
+        end = end != NULL ? end + 1 : NULL;
+        if (length >= room || memmem(line, bytes, at, length) != NULL) continue;
+        snprintf(member, room, "%.*s", (int)length, at);
+        return;
+    }
+    member[0] = '\0';
+}
+
 static enum status check_run(const struct passkey_store *store, const struct passkey_run *run,
-                             const char *path) {
+                             const char *path, const char *line, size_t bytes) {
     const struct passkey_run *mine = store->settings.run;
+    char member[128];
+    find_difference(mine->task, line, bytes, member, sizeof member);
     const char *what = run->model != mine->model         ? "another model"
-                       : run->settings != mine->settings ? "another task or other settings"
+                       : run->settings != mine->settings ? "another task, tokenizer or dtype"
                        : run->numerics != mine->numerics ? "another arithmetic (backend or dtype)"
                                                          : NULL;
     if (what == NULL) return STATUS_OK;
     return FAIL(MISMATCH,
-                "%s: results of %s; without --resume they are replaced, another --output keeps "
-                "them",
-                path, what);
+                "%s has results of %s, so they are not gone on with%s%s; give another --output",
+                path, what, member[0] != '\0' ? ": this run has " : "", member);
 }
 
 static enum status take_line(struct passkey_store *store, const char *path, const char *line,
@@ -70,7 +86,7 @@ static enum status take_line(struct passkey_store *store, const char *path, cons
         LOG(WARN, "%s: a line that is no result (%s) is left out", path, wrong);
         return STATUS_OK;
     }
-    TRY(check_run(store, &run, path));
+    if (store->settings.resume) TRY(check_run(store, &run, path, line, bytes));
     store->count++;
     return STATUS_OK;
 }
@@ -207,19 +223,17 @@ static enum status see_parts(const struct passkey_store *store, int32_t groups) 
 static enum status begin(struct passkey_store *store, const struct score_place *place) {
     if (store != NULL) {
         TRY(make_folder(&store->settings));
-        if (store->settings.resume) {
-            TRY(take_whole(store));
-            TRY(each_part(store, false));
-            drop_doubles(store);
-        } else if (store->settings.no_clobber && is_there(store, WHOLE)) {
-            return FAIL(USAGE, "--output %s: there is a " WHOLE " already", store->settings.folder);
+        TRY(take_whole(store));
+        TRY(each_part(store, false));
+        drop_doubles(store);
+        if (!store->settings.resume && store->count > 0) {
+            return FAIL(USAGE,
+                        "--output %s holds %zu results: --resume goes on with them; remove the "
+                        "folder, or give another one, to begin anew",
+                        store->settings.folder, store->count);
         }
     }
     TRY(meet(store, place, true));
-    if (store != NULL && place->world->rank == 0 && !store->settings.resume) {
-        TRY(each_part(store, true));
-    }
-    TRY(meet(store, place, false));
     if (store != NULL) TRY(open_part(store, place->group_index));
     TRY(meet(store, place, false));
     return store != NULL && place->world->rank == 0 ? see_parts(store, place->groups) : STATUS_OK;
@@ -309,7 +323,7 @@ static enum status write_whole(struct passkey_store *store) {
 enum status passkey_store_finish(struct passkey_store *store, bool complete,
                                  const struct passkey_result **results, int64_t *count) {
     store->count = 0;
-    if (store->settings.resume) TRY(take_whole(store)); // otherwise it is not of this run
+    TRY(take_whole(store));
     TRY(each_part(store, false));
     drop_doubles(store);
     qsort(store->results, store->count, sizeof *store->results, by_place);

@@ -10,13 +10,13 @@ struct passkey_store;
 
 struct passkey_store_settings {
     const char *folder; // made if it is not there; the same one for all groups
-    bool resume;        // keep what is there; otherwise it is replaced
-    bool no_clobber;    // refuse to replace a results.jsonl
+    bool resume;        // go on with what is there; otherwise nothing may be there
     const struct passkey_run *run;
 };
 
 // Collective over the world; only leaders of groups open one (others: *opened NULL). Reads what was
-// left. Errors: USAGE (no such folder can be made, or it is not one folder for all groups), MISMATCH
+// left. Errors: USAGE (no such folder can be made, it is not one folder for all groups, or it holds results
+// that nobody asked to go on with), MISMATCH
 // (with resume: results of another model, task or arithmetic), IO, NO_MEMORY, PEER.
 enum status passkey_store_open(const struct passkey_store_settings *settings,
                                const struct score_place *place, struct passkey_store **opened);

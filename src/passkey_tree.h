@@ -18,7 +18,7 @@ struct passkey_tree_counts {
     int64_t correct;
     int64_t tokens_run;      // given to the model
     int64_t tokens_expected; // to be run, as far as batches are known; roughly
-    int64_t tokens_plain;    // that a prompt at a time, with its answer, would have been
+    int64_t tokens_plain;    // that a prompt at a time, with its decoding, would have been
     int64_t astray;          // stems that the trunk had passed: read from their first token
 };
 

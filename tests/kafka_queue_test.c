@@ -1,6 +1,7 @@
 // A queue of samples over the mock broker: what is answered is committed, what is not comes again, and
 // messages of no use are told apart.
 
+#include "ops/base/clock.h"
 #include "src/passkey_queue.h"
 #include "tests/kafka_world.h"
 
@@ -226,6 +227,29 @@ static void a_lost_broker_is_an_error(void **state) {
     assert_int_equal(kafka_mock_set_down(world->mock, false), STATUS_OK);
 }
 
+static void a_pause_between_tries(void **state) {
+    const struct world *world = *state;
+    struct settings settings = settings_of(world, "job");
+    settings.broker_timeout_ms = 2000;
+    settings.commit_interval_ms = 2500;
+    struct passkey_description taken[MOST];
+    make_topics(world, 30, "");
+    struct passkey_queue *queue = open_queue(&settings);
+    assert_int_equal(take_all(queue, taken), 30);
+    int given = 0;
+    for (int i = 0; i < 3; i++) {
+        while (given < 10 * (i + 1))
+            give(queue, &taken[given++]);
+        const int64_t until = clock_ms() + 2600;
+        kafka_mock_fail_commit(world->mock);
+        while (clock_ms() < until) {
+            assert_int_equal(passkey_queue_commit(queue), STATUS_OK);
+            nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        }
+    }
+    assert_int_equal(passkey_queue_close(queue, true), STATUS_OK);
+}
+
 static void settings_that_do_not_fit(void **state) {
     const struct world *world = *state;
     struct settings settings = settings_of(world, "job");
@@ -256,6 +280,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(refused_ones_are_dead_letters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(results_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lost_broker_is_an_error, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_pause_between_tries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(settings_that_do_not_fit, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,11 +50,13 @@ static enum status write_all(const struct passkey_report *report, const char *fo
 int main(int argc, char **argv) {
     struct results results = {0};
     const struct passkey_facts facts = {
+        .filler_option = "a <file> & 'more'.txt",
         .model_name = argc > 3 ? argv[3] : "models/passkey-1.8m",
+        .model_option = argc > 3 ? argv[3] : "models/passkey-1.8m",
         .tokenizer = "byte",
         .dtype = "f32",
         .backend = "cpu",
-        .task = "\"style\":\"paper\",\"digits\":5,\"seed\":1,\"filler\":\"a <file> & 'more'.txt\"",
+        .task = "\"style\":\"paper\",\"digits\":5,\"seed\":1,\"filler\":\"xxh3:0123456789abcdef\"",
         .model = 0x0123456789abcdef,
         .settings = 1,
         .numerics = 2,

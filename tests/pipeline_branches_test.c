@@ -242,7 +242,7 @@ static void a_stop_ends_what_is_under_way(void **state) {
     tree_free(tree);
 }
 
-enum trouble { WISHES, MORE_FAILS, DONE_FAILS, NEVER_SEALED, TROUBLES };
+enum trouble { WISHES, MORE_FAILS, DONE_FAILS, NEVER_SEALED, TROUBLES, MORE_STOPS, DONE_STOPS };
 
 struct troubled {
     struct branch_driver base;
@@ -276,6 +276,7 @@ static enum status troubled_more(struct branch_driver *base, struct branches *br
     struct branch *end = NULL, *sealed = NULL;
     (void)tokens;
     if (troubled->trouble == MORE_FAILS) return STATUS_IO;
+    if (troubled->trouble == MORE_STOPS) return STATUS_STOPPED;
     TRY(branches_add(branches, &wish, &end));
     TRY(branches_add(branches, &short_one, &sealed));
     TRY(wish_badly(troubled, branches, end, sealed));
@@ -300,6 +301,7 @@ static enum status troubled_done(struct branch_driver *base, struct branches *br
     (void)branch;
     (void)answer;
     troubled->done++;
+    if (troubled->trouble == DONE_STOPS) return STATUS_STOPPED;
     return troubled->trouble == DONE_FAILS ? STATUS_MISMATCH : STATUS_OK;
 }
 
@@ -334,6 +336,22 @@ static void a_driver_that_fails_ends_all_ranks(void **state) {
     }
 }
 
+static void a_driver_that_is_stopped_ends_all_ranks(void **state) {
+    (void)state;
+    for (enum trouble trouble = MORE_STOPS; trouble <= DONE_STOPS; trouble++) {
+        const struct branches_trial trial = {.ranks = 2,
+                                             .model = "toy:layers=2,layer_bytes=64",
+                                             .step_tokens = CHUNK_TOKENS,
+                                             .asked_most = 10};
+        struct troubled troubled = {.base = {&troubled_table}, .trouble = trouble};
+        struct branches_rank runs[RANKS_MOST];
+        const struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
+        run_branches(&trial, &settings, &troubled.base, runs);
+        assert_int_equal(runs[0].status, STATUS_STOPPED);
+        assert_int_equal(runs[1].status, STATUS_OK);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trees_give_what_their_paths_give),
@@ -342,6 +360,7 @@ int main(void) {
         cmocka_unit_test(the_lowest_order_is_served_first),
         cmocka_unit_test(a_stop_ends_what_is_under_way),
         cmocka_unit_test(a_driver_that_fails_ends_all_ranks),
+        cmocka_unit_test(a_driver_that_is_stopped_ends_all_ranks),
     };
     log_setup(LOG_ERROR, LOG_TEXT);
     return cmocka_run_group_tests(tests, NULL, NULL);

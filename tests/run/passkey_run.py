@@ -108,9 +108,9 @@ class Passkey(RunTest):
         """With --depths even a key is read once for several lengths."""
         options = ["--samples", 20, "--lengths", "2k,4k,8k,16k"]
         shares = []
-        for more in (["--unbranched"], [], ["--depths", "even"]):
-            passkey(*options, *more, "--output", self.folder / "out")
-            run = json.loads((self.folder / "out" / "summary.json").read_text())["run"]
+        for index, more in enumerate((["--unbranched"], [], ["--depths", "even"])):
+            passkey(*options, *more, "--output", self.folder / f"{index}")
+            run = json.loads((self.folder / f"{index}" / "summary.json").read_text())["run"]
             shares.append(run["tokens_run"] / run["tokens_plain"])
         print("tokens run, of a prompt at a time:", shares)
         self.assertEqual(shares[0], 1)
@@ -148,8 +148,10 @@ class Passkey(RunTest):
         for other in (["--seed", 4], ["--style", "niah"], ["--dtype", "bf16"]):
             with self.subTest(other=other):
                 seed = [] if "--seed" in other else ["--seed", 3]
-                passkey("--samples", 40, "--lengths", "1k,2k,8k", *seed, *other, "--output", output, "--resume",
-                        expect=4)
+                said = passkey("--samples", 40, "--lengths", "1k,2k,8k", *seed, *other, "--output", output, "--resume",
+                               expect=4).stderr
+                self.assertIn({"--seed": '"seed":4', "--style": '"style":"niah"', "--dtype": "dtype"}[other[0]], said)
+        self.assertIn("--resume", passkey(*options, "--output", output, expect=2).stderr)  # nothing is replaced
         self.assertEqual(lines(output / "results.jsonl")[40:], expected)
 
     @staticmethod
