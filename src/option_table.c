@@ -110,7 +110,7 @@ static const struct option rows[] = {
      .help = "tokens of the prompts, at most"},
     {"depths", 0, OPTION_TEXT, GROUP_PASSKEY, FOR(VERB_PASSKEY), AT(depths), .fallback = "10",
      .value = "N|even[:N]|D,D,...",
-     .help = "where the key stands: N places; even: so that lengths share them; or shares of 1"},
+     .help = "where the key stands: N places; even: so that lengths share them; or shares: 0,0.5,100%"},
     {"positions", 0, OPTION_TEXT, GROUP_PASSKEY, FOR(VERB_PASSKEY), AT(positions), .value = "N,N,...",
      .help = "tokens before the key, in place of --depths"},
     {"samples", 0, OPTION_INTEGER, GROUP_PASSKEY, FOR(VERB_PASSKEY), AT(samples), RANGE(1, 10000000),

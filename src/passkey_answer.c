@@ -23,7 +23,9 @@ static enum status read_predictions(struct passkey_tree *tree, struct member *me
         TRY(bytes_put(said, text, bytes));
         if (said->count <= sizeof result->prediction) result->prediction_bytes = said->count;
     }
-    memcpy(result->prediction, said->data, result->prediction_bytes);
+    if (result->prediction_bytes > 0) {
+        memcpy(result->prediction, said->data, result->prediction_bytes);
+    }
     return STATUS_OK;
 }
 

@@ -90,7 +90,9 @@ enum status passkey_tell(struct passkey_job *job, const struct passkey_share *su
     };
     struct passkey_report report = {
         .facts = &facts, .results = job->results, .count = (int64_t)job->count};
-    const bool complete = sum->exit_code == 0;
+    const bool queue = passkey_queue_input(settings);
+    // a topic is gone on with by itself, so what there is now is a result as good as any
+    const bool complete = sum->exit_code == 0 || (queue && sum->exit_code == 143);
     report_drop(&job->report);
     say_sums(sum);
     if (job->store != NULL) {
@@ -104,6 +106,12 @@ enum status passkey_tell(struct passkey_job *job, const struct passkey_share *su
                 report.count, settings->output);
         }
         return STATUS_OK;
+    }
+    if (!queue && job->store != NULL && report.count != passkey_task_count(job->task)) {
+        return FAIL(IO,
+                    "--output %s: %" PRId64 " results of %" PRId64 " are there: who removed the "
+                    "others?",
+                    settings->output, report.count, passkey_task_count(job->task));
     }
     if (job->store != NULL) {
         TRY(passkey_report_write(&report, settings->output));

@@ -43,7 +43,8 @@ static enum status list_samples(struct passkey_job *job) {
         if (found == NULL) {
             job->index[job->samples++] = i;
         } else if (strcmp(found->sample.key, sample.key) != 0 ||
-                   found->sample.position != sample.position) {
+                   found->sample.position != sample.position ||
+                   found->sample.length != sample.length) {
             return FAIL(MISMATCH,
                         "--resume: sample %s was of another grid: the same --lengths, "
                         "--depths and --samples go on with it",
@@ -107,6 +108,12 @@ static enum status describe(struct passkey_job *job, const struct passkey_descri
     return STATUS_OK;
 }
 
+enum status passkey_feed_commit(struct passkey_job *job) {
+    if (job->queue == NULL) return STATUS_OK;
+    if (job->store != NULL) TRY(passkey_store_sync(job->store));
+    return passkey_queue_commit(job->queue);
+}
+
 static enum status take_messages(struct passkey_job *job, struct passkey_batch *batch) {
     int64_t taken = 0;
     const enum status status = passkey_queue_take(job->queue, TAKEN_MOST, 0, job->taken, &taken);
@@ -120,7 +127,7 @@ static enum status take_messages(struct passkey_job *job, struct passkey_batch *
         TRY(describe(job, &job->taken[i], job->index, &batch->count));
     }
     batch->index = job->index;
-    return passkey_queue_commit(job->queue);
+    return passkey_feed_commit(job);
 }
 
 enum status passkey_feed_batch(void *listener, struct passkey_batch *batch) {
@@ -150,6 +157,7 @@ enum status passkey_feed_answered(struct passkey_job *job, int64_t index,
 
 enum status passkey_feed_close(struct passkey_job *job, bool complete) {
     enum status status = STATUS_OK;
+    if (job->queue != NULL && complete && job->store != NULL) TRY(passkey_store_sync(job->store));
     if (job->queue != NULL && complete) passkey_queue_counts(job->queue, &job->queued);
     if (job->queue != NULL) status = passkey_queue_close(job->queue, complete);
     job->queue = NULL;

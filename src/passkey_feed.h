@@ -11,5 +11,7 @@ enum status passkey_feed_batch(void *listener, struct passkey_batch *batch);
 // job->line holds the result, which is kept where it is to be kept. Errors: the queue's.
 enum status passkey_feed_answered(struct passkey_job *job, int64_t index,
                                   const struct passkey_result *result);
+// Offsets of what is answered, once it is kept. Errors: IO, the queue's.
+enum status passkey_feed_commit(struct passkey_job *job);
 // complete: what was answered is confirmed and committed first. Errors: the queue's.
 enum status passkey_feed_close(struct passkey_job *job, bool complete);

@@ -36,6 +36,9 @@ static enum status check(const struct passkey_job *job) {
         return FAIL(USAGE, "%s needs a folder: give --output DIR",
                     job->settings->resume ? "--resume" : "--lm-eval");
     }
+    if (passkey_queue_output(job->settings) && job->settings->fail_below > 0) {
+        return FAIL(USAGE, "--fail-below needs the results: give --output DIR or -");
+    }
     if (job->settings->resume && passkey_queue_input(job->settings)) {
         return FAIL(USAGE, "--resume is for a grid; a topic is gone on with under its --job");
     }
@@ -85,7 +88,7 @@ static enum status tell_progress(void *listener, const struct passkey_tree_count
                                              .unit = "tokens",
                                              .lag = -1};
     if (job->report != NULL) report_progress(job->report, &done, &progress);
-    return job->queue != NULL ? passkey_queue_commit(job->queue) : STATUS_OK;
+    return passkey_feed_commit(job);
 }
 
 static enum status open_tree(struct passkey_job *job) {

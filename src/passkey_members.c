@@ -108,6 +108,15 @@ enum status stem_run_open(struct passkey_tree *tree, const struct passkey_stem *
     return STATUS_OK;
 }
 
+void stem_run_trim(struct stem_run *run, int64_t begin) {
+    struct passkey_prompt *longest = &run->longest;
+    const size_t bytes = (size_t)(longest->tokens - begin) * sizeof *longest->token;
+    memmove(longest->token, longest->token + begin, bytes);
+    void *less = realloc(longest->token, bytes);
+    if (less != NULL) longest->token = less;
+    run->begin = begin;
+}
+
 void stem_run_free(struct stem_run *run) {
     *run->link = run->next;
     if (run->next != NULL) run->next->link = run->link;

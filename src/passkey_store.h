@@ -25,6 +25,8 @@ const struct passkey_result *passkey_store_find(const struct passkey_store *stor
 int64_t passkey_store_found(const struct passkey_store *store);
 // A result's line, at once. Errors: IO.
 enum status passkey_store_put(struct passkey_store *store, const struct bytes *line);
+// What was put outlives a power failure from now on. Errors: IO.
+enum status passkey_store_sync(struct passkey_store *store);
 // No more will be put: what was is on the disk, for others to read. Errors: IO.
 enum status passkey_store_end(struct passkey_store *store);
 // On the rank that speaks, when all groups have ended theirs: all results there are, by length and number,

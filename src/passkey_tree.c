@@ -118,6 +118,7 @@ static enum status begin_stem(struct passkey_tree *tree, struct branches *branch
         tree->counts.astray++;
         begin = 0;
     }
+    stem_run_trim(run, begin);
     tree->next++;
     TRY(grow_trunk(tree, branches, begin));
     return add_stem(tree, branches, run, begin);
@@ -149,6 +150,7 @@ static enum status next_batch(struct passkey_tree *tree, struct branches *branch
     }
     if (settings->unbranched) return STATUS_OK;
     tree->counts.tokens_expected += longest;
+    if (longest <= tree->trunk.tokens) return STATUS_OK; // branches that wait still read it
     return passkey_task_trunk(settings->task, longest, &tree->trunk);
 }
 
@@ -176,7 +178,7 @@ static int32_t token_at(const struct passkey_tree *tree, const struct knot *knot
                         int64_t position) {
     const struct member *member = knot->member;
     if (knot->kind == BRANCH_TRUNK) return tree->trunk.token[position];
-    if (knot->kind == BRANCH_STEM) return knot->run->longest.token[position];
+    if (knot->kind == BRANCH_STEM) return knot->run->longest.token[position - knot->run->begin];
     if (knot->kind != BRANCH_ASK && position >= member->result.tokens) {
         return member->predicted[position - member->result.tokens];
     }

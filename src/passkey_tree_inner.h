@@ -22,6 +22,7 @@ struct stem_run {
     int64_t order;
     struct member *member; // [members]
     int64_t members, settled;
+    int64_t begin;                 // position of longest.token[0], once trimmed
     struct passkey_prompt longest; // what its branches are stretches of
 };
 
@@ -65,4 +66,6 @@ enum status passkey_answered(struct passkey_tree *tree, struct branches *branche
 // their forks. Errors: NO_MEMORY, and then passkey_tree_close frees it.
 enum status stem_run_open(struct passkey_tree *tree, const struct passkey_stem *stem,
                           struct stem_run **opened, int64_t *begin);
+// Keeps of its longest prompt what its stems read: not what is before `begin`.
+void stem_run_trim(struct stem_run *run, int64_t begin);
 void stem_run_free(struct stem_run *run);

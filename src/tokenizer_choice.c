@@ -49,7 +49,10 @@ enum status tokenizer_for_text(const struct settings *settings, int64_t vocab_si
         TRY(tokenizer_named(settings, name, opened));
     }
     const enum status status = tokenizer_fits(*opened, name, vocab_size);
-    if (status != STATUS_OK) (*opened)->close(*opened);
+    if (status != STATUS_OK) {
+        (*opened)->close(*opened);
+        *opened = NULL;
+    }
     return status;
 }
 

@@ -10,7 +10,7 @@ import unittest
 
 import layouts
 import plain_mamba2
-from harness import BUILD, HAVE_KAFKA, HAVE_MPI, PROGRAM, SOURCE, Broker, RunTest, lines, longscan, main, write_jsonl
+from harness import BUILD, HAVE_BPE, HAVE_KAFKA, HAVE_MPI, PROGRAM, SOURCE, Broker, RunTest, lines, longscan, main, write_jsonl
 
 MODEL = SOURCE / "tests" / "models" / "passkey-1.8m"
 PREFIX = ("There is an important info hidden inside a lot of irrelevant text. Find it and memorize it.\n\n")
@@ -215,6 +215,24 @@ class Passkey(RunTest):
                               (["--filler", self.folder / "none"], "--filler"), (["--show-sample", "x"], "x")]:
             with self.subTest(options=options):
                 self.assertIn(word, passkey("--samples", 1, *options, expect=2).stderr)
+
+    @unittest.skipUnless(HAVE_BPE, "built without BPE")
+    def test_a_tokenizer_of_another_model(self):
+        tokenizer = SOURCE / "tests" / "tokenizers" / "neox" / "tokenizer.json"
+        self.assertIn("ids", passkey("--samples", 1, "--lengths", "1k", "--tokenizer", tokenizer, expect=4).stderr)
+
+    def test_one_job_a_folder(self):
+        output = self.folder / "out"
+        options = ["--samples", 200, "--lengths", "4k", "--output", output]
+        job = subprocess.Popen([PROGRAM, "passkey", "--model", MODEL, *map(str, options), "--no-progress"],
+                               stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not self.parts(output) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertIn("another job", passkey(*options, "--resume", expect=2).stderr)
+        job.send_signal(signal.SIGTERM)
+        self.assertEqual(job.wait(60), 143)
+        self.assertGreater(len(self.parts(output)), 0)
 
     def test_edges(self):
         for options, count in [(["--samples", 1, "--lengths", "1k"], 1),
