@@ -6,6 +6,7 @@
 
 #ifdef LONGSCAN_WITH_KAFKA
 
+#    include "ops/base/check.h"
 #    include "ops/base/clock.h"
 #    include "ops/base/room.h"
 #    include "pipeline/kafka_member.h"
@@ -155,6 +156,7 @@ static enum status write_letter(struct passkey_queue *queue, const struct passke
                                 const char *id, const char *wrong, const void *value,
                                 size_t value_bytes) {
     char reason[LETTER_WRONG];
+    CHECK(place != NULL);
     snprintf(reason, sizeof reason, "description: %s", wrong);
     const struct dead_letter letter = {.id = id,
                                        .id_bytes = id == NULL ? 0 : strlen(id),

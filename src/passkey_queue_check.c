@@ -48,7 +48,8 @@ enum status passkey_queue_check(const struct settings *settings, int32_t groups)
     return FAIL(USAGE, "%s", KAFKA_OPTIONS_MISSING);
 #else
     if (settings->brokers == NULL) return FAIL(USAGE, "a topic needs --brokers HOST:PORT,...");
-    if (passkey_queue_input(settings) && strcmp(settings->input, settings->output) == 0) {
+    if (settings->input != NULL && passkey_queue_input(settings) &&
+        strcmp(settings->input, settings->output) == 0) {
         return FAIL(USAGE, "%s is given twice: input and output each need a topic of their own",
                     settings->input);
     }

@@ -27,7 +27,7 @@ static int by_id(const void *left, const void *right) {
 }
 
 const struct passkey_result *passkey_store_find(const struct passkey_store *store, const char *id) {
-    struct passkey_result key;
+    struct passkey_result key = {0};
     if (store->count == 0) return NULL;
     snprintf(key.sample.id, sizeof key.sample.id, "%s", id);
     return bsearch(&key, store->results, store->count, sizeof key, by_id);

@@ -32,7 +32,7 @@ static bool all_right(const struct tree *tree, const struct link *link,
 int main(void) {
     const struct tree_shape shape = {
         .roots = 12, .depth = 4, .children = 4, .count_most = 6000, .chain = 10};
-    struct pipeline_counts counts;
+    struct pipeline_counts counts = {0};
     struct mpi_job *job = NULL;
     struct temp_folder folder;
     int exit_code = 0;

@@ -19,7 +19,7 @@
 #define IDS                                                                       \
     "\"model\":\"xxh3:0123456789abcdef\",\"settings\":\"xxh3:0000000000000001\"," \
     "\"numerics\":\"xxh3:ffffffffffffffff\""
-#define HEAD                                                                         \
+#define HEAD                                                          \
     "{\"id\":\"4096-7\",\"length\":4096,\"depth\":0.35,\"number\":7," \
     "\"position\":56,\"units\":162,\"key\":\"00417\",\"tokens\":4081,\"answer_tokens\":3,"
 
