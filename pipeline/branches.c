@@ -62,7 +62,6 @@ static void free_node(struct branches *b, struct node *node) {
     if (node->before != NULL) node->before->after = node->after;
     if (node->after != NULL) node->after->before = node->before;
     if (b->all == node) b->all = node->after;
-    b->count--;
     free(node->nll);
     free(node->best);
     free(node);
@@ -116,7 +115,6 @@ static void add_node(struct branches *b, struct node *node) {
     node->after = b->all;
     if (b->all != NULL) b->all->before = node;
     b->all = node;
-    b->count++;
     b->unplaced++;
     b->waiting_tokens += node->branch.count;
     if (parent != NULL) {

@@ -36,9 +36,8 @@ struct branches {
     int64_t asked_most; // of the branches in a step, all of whose rows may be on one rank
     struct branches_counts counts;
     struct node *all;
-    int64_t count; // of those
-    struct node *
-        *ready; // [ready_count] a heap by order and age, with room for all that are not placed
+    // [ready_count] a heap by order and age, with room for all that are not placed
+    struct node **ready;
     size_t ready_count, ready_room;
     int64_t unplaced;
     int64_t ready_tokens; // of those in the heap or in a plan that is being made

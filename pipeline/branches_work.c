@@ -69,7 +69,7 @@ static int64_t greater(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-// Of the branch's rows before `end` and not before `at`, those that the driver hears of begin here.
+// The first of the branch's rows, not before `at`, that the driver hears of.
 static int64_t asked_from(const struct branch *branch, int64_t at) {
     return greater(at, branch->count - branch->asked);
 }

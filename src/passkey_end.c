@@ -16,7 +16,7 @@ bool passkey_prints_lines(const struct passkey_job *job) {
 enum status passkey_gather(const struct passkey_job *job, int exit_code,
                            struct passkey_share *sum) {
     struct link *world = job->place->world;
-    struct passkey_share mine = {.exit_code = exit_code, .leads = job->tree != NULL};
+    struct passkey_share mine = {.exit_code = exit_code};
     struct passkey_share *all = calloc((size_t)world->ranks, sizeof *all);
     if (all == NULL) return FAIL(NO_MEMORY, "%d ranks", world->ranks);
     if (job->tree != NULL) mine.tree = passkey_tree_counts(job->tree);
@@ -35,13 +35,6 @@ enum status passkey_gather(const struct passkey_job *job, int exit_code,
     }
     free(all);
     return status;
-}
-
-static int by_place(const void *left, const void *right) {
-    const struct passkey_sample *a = &((const struct passkey_result *)left)->sample;
-    const struct passkey_sample *b = &((const struct passkey_result *)right)->sample;
-    if (a->length != b->length) return a->length < b->length ? -1 : 1;
-    return (a->number > b->number) - (a->number < b->number);
 }
 
 static void say_sums(const struct passkey_share *sum) {
@@ -98,7 +91,7 @@ enum status passkey_tell(struct passkey_job *job, const struct passkey_share *su
     if (job->store != NULL) {
         TRY(passkey_store_finish(job->store, complete, &report.results, &report.count));
     } else {
-        qsort(job->results, job->count, sizeof *job->results, by_place);
+        passkey_results_sort(job->results, job->count);
     }
     if (!complete) {
         if (job->store != NULL) {

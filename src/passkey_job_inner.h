@@ -49,7 +49,7 @@ struct passkey_job {
 struct passkey_share {
     struct passkey_tree_counts tree;
     int64_t run_ns;
-    int32_t exit_code, leads;
+    int32_t exit_code, unused;
 };
 
 static inline bool passkey_to_folder(const struct settings *settings) {

@@ -31,9 +31,10 @@ struct passkey_map {
     struct passkey_column all;
 };
 
-// A hash as everywhere ("xxh3:..."); text, or null. Errors: NO_MEMORY.
-enum status passkey_put_hash(struct bytes *out, const char *before, uint64_t hash);
+// Text, or null. Errors: NO_MEMORY.
 enum status passkey_put_text(struct bytes *out, const char *before, const char *text);
+// The members that name a sample, with the brace that opens them. Errors: NO_MEMORY.
+enum status passkey_put_sample(struct bytes *out, const struct passkey_sample *sample);
 
 #define PASSKEY_PARTS     10 // as the paper's heat maps
 #define PASSKEY_ROWS_MOST 100

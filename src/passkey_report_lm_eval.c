@@ -120,13 +120,7 @@ static enum status put_run(const struct passkey_facts *facts, time_t ended, stru
 }
 
 static enum status put_doc(const struct passkey_sample *sample, struct bytes *out) {
-    TRY(passkey_put_text(out, "{\"id\":", sample->id));
-    TRY(json_put_int(out, ",\"length\":", sample->length));
-    TRY(json_put_short(out, ",\"depth\":", sample->depth));
-    TRY(json_put_int(out, ",\"number\":", sample->number));
-    TRY(json_put_int(out, ",\"position\":", sample->position));
-    TRY(json_put_int(out, ",\"units\":", sample->units));
-    TRY(passkey_put_text(out, ",\"key\":", sample->key));
+    TRY(passkey_put_sample(out, sample));
     return json_put(out, "}");
 }
 

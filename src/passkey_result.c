@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 enum status passkey_put_hash(struct bytes *out, const char *before, uint64_t hash) {
     char text[24];
@@ -26,7 +27,7 @@ static enum status put_bool(struct bytes *out, const char *before, bool value) {
     return json_put(out, value ? "true" : "false");
 }
 
-static enum status put_sample(const struct passkey_sample *sample, struct bytes *out) {
+enum status passkey_put_sample(struct bytes *out, const struct passkey_sample *sample) {
     TRY(passkey_put_text(out, "{\"id\":", sample->id));
     TRY(json_put_int(out, ",\"length\":", sample->length));
     TRY(json_put_short(out, ",\"depth\":", sample->depth));
@@ -38,7 +39,7 @@ static enum status put_sample(const struct passkey_sample *sample, struct bytes 
 
 static enum status put_line(const struct passkey_run *run, const struct passkey_result *result,
                             struct bytes *out) {
-    TRY(put_sample(&result->sample, out));
+    TRY(passkey_put_sample(out, &result->sample));
     TRY(json_put_int(out, ",\"tokens\":", result->tokens));
     TRY(json_put_int(out, ",\"answer_tokens\":", result->answer_tokens));
     TRY(json_put_string(out, ",\"prediction\":", result->prediction, result->prediction_bytes));
@@ -220,4 +221,16 @@ enum status passkey_result_read(const char *line, size_t bytes, struct passkey_r
     run->settings = read.run.settings;
     run->numerics = read.run.numerics;
     return STATUS_OK;
+}
+
+static int by_place(const void *left, const void *right) {
+    const struct passkey_sample *a = &((const struct passkey_result *)left)->sample;
+    const struct passkey_sample *b = &((const struct passkey_result *)right)->sample;
+    if (a->length != b->length) return a->length < b->length ? -1 : 1;
+    if (a->number != b->number) return a->number < b->number ? -1 : 1;
+    return strcmp(a->id, b->id);
+}
+
+void passkey_results_sort(struct passkey_result *results, size_t count) {
+    if (count > 0) qsort(results, count, sizeof *results, by_place);
 }

@@ -35,6 +35,11 @@ enum status passkey_result_put(const struct passkey_run *run, const struct passk
 enum status passkey_result_read(const char *line, size_t bytes, struct passkey_result *result,
                                 struct passkey_run *run, const char **wrong);
 
+// "xxh3:...", as in every line. Errors: NO_MEMORY.
+enum status passkey_put_hash(struct bytes *out, const char *before, uint64_t hash);
+// By length, then number, then id.
+void passkey_results_sort(struct passkey_result *results, size_t count);
+
 // For the report beside the results themselves.
 struct passkey_facts {
     const char *model_name, *tokenizer, *dtype, *backend;

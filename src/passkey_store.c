@@ -14,14 +14,6 @@
 
 #define MEET_MS 600000 // folders on a network may take their time
 
-static int by_place(const void *left, const void *right) {
-    const struct passkey_sample *a = &((const struct passkey_result *)left)->sample;
-    const struct passkey_sample *b = &((const struct passkey_result *)right)->sample;
-    if (a->length != b->length) return a->length < b->length ? -1 : 1;
-    if (a->number != b->number) return a->number < b->number ? -1 : 1;
-    return strcmp(a->id, b->id);
-}
-
 static enum status make_folder(const struct passkey_store_settings *settings) {
     if (mkdir(settings->folder, 0777) == 0 || errno == EEXIST) return STATUS_OK;
     return FAIL(USAGE, "--output %s: cannot make the folder: %s", settings->folder,
@@ -34,8 +26,8 @@ static enum status meet(struct passkey_store *store, const struct score_place *p
     struct link *world = place->world;
     struct {
         int64_t found;
-        bool leads, part;
-    } mine = {store != NULL ? (int64_t)store->count : -1, store != NULL, store != NULL}, *all;
+        bool leads;
+    } mine = {store != NULL ? (int64_t)store->count : -1, store != NULL}, *all;
     enum status status = STATUS_OK;
     all = calloc((size_t)world->ranks, sizeof *all);
     if (all == NULL) return FAIL(NO_MEMORY, "%d ranks", world->ranks);
@@ -209,7 +201,7 @@ enum status passkey_store_finish(struct passkey_store *store, bool complete,
     TRY(passkey_store_take_whole(store));
     TRY(passkey_store_each_part(store, false));
     passkey_store_drop_doubles(store);
-    qsort(store->results, store->count, sizeof *store->results, by_place);
+    passkey_results_sort(store->results, store->count);
     if (complete) {
         TRY(write_whole(store));
         TRY(passkey_store_each_part(store, true));

@@ -1,5 +1,6 @@
 // What a task's settings come to: how many units of filler each length holds, which places it reaches.
 #include "pipeline/json_put.h"
+#include "src/passkey_result.h"
 #include "src/passkey_task_inner.h"
 
 #include <inttypes.h>
@@ -173,12 +174,6 @@ void passkey_task_close(struct passkey_task *task) {
     free(task);
 }
 
-static enum status put_hash(struct bytes *out, const char *before, uint64_t hash) {
-    char text[32];
-    const int bytes = snprintf(text, sizeof text, "xxh3:%016" PRIx64, hash);
-    return json_put_string(out, before, text, (size_t)bytes);
-}
-
 static enum status put_places(const struct passkey_grid *grid, struct bytes *out) {
     if (grid->spread == PASSKEY_DESCRIBED) return STATUS_OK;
     if (grid->spread == PASSKEY_CENTRES) return json_put_int(out, ",\"depths\":", grid->count);
@@ -204,8 +199,8 @@ enum status passkey_task_json(const struct passkey_task *task, struct bytes *out
     TRY(json_put(out, ",\"bos\":"));
     TRY(task->bos >= 0 ? json_put_int(out, "", task->bos) : json_put(out, "null"));
     TRY(json_put_int(out, ",\"add_prefix\":", task->add_prefix));
-    TRY(task->own_filler ? put_hash(out, ",\"filler\":", task->filler.hash)
+    TRY(task->own_filler ? passkey_put_hash(out, ",\"filler\":", task->filler.hash)
                          : json_put(out, ",\"filler\":null"));
     TRY(json_put_int(out, ",\"new_tokens\":", task->new_tokens));
-    return put_hash(out, ",\"tokenizer\":", task->tokenizer->hash);
+    return passkey_put_hash(out, ",\"tokenizer\":", task->tokenizer->hash);
 }

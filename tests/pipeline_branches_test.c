@@ -315,19 +315,24 @@ static const struct branch_driver_table troubled_table = {.more = troubled_more,
                                                           .done = troubled_done,
                                                           .progress = troubled_progress};
 
+static struct troubled run_troubled(enum trouble trouble, struct branches_rank *runs) {
+    const struct branches_trial trial = {.ranks = 2,
+                                         .model = "toy:layers=2,layer_bytes=64",
+                                         .step_tokens = CHUNK_TOKENS,
+                                         .asked_most = 10};
+    struct troubled troubled = {.base = {&troubled_table}, .trouble = trouble};
+    const struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
+    run_branches(&trial, &settings, &troubled.base, runs);
+    return troubled;
+}
+
 static void a_driver_that_fails_ends_all_ranks(void **state) {
     static const enum status expected[] = {STATUS_OK, STATUS_IO, STATUS_MISMATCH,
                                            STATUS_UNEXPECTED};
+    struct branches_rank runs[RANKS_MOST];
     (void)state;
     for (enum trouble trouble = 0; trouble < TROUBLES; trouble++) {
-        const struct branches_trial trial = {.ranks = 2,
-                                             .model = "toy:layers=2,layer_bytes=64",
-                                             .step_tokens = CHUNK_TOKENS,
-                                             .asked_most = 10};
-        struct troubled troubled = {.base = {&troubled_table}, .trouble = trouble};
-        struct branches_rank runs[RANKS_MOST];
-        const struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
-        run_branches(&trial, &settings, &troubled.base, runs);
+        const struct troubled troubled = run_troubled(trouble, runs);
         assert_int_equal(runs[0].status, expected[trouble]);
         assert_int_equal(runs[1].status, trouble == WISHES ? STATUS_OK : STATUS_PEER);
         assert_int_equal(runs[1].exit_code, status_exit_code(expected[trouble]));
@@ -337,16 +342,10 @@ static void a_driver_that_fails_ends_all_ranks(void **state) {
 }
 
 static void a_driver_that_is_stopped_ends_all_ranks(void **state) {
+    struct branches_rank runs[RANKS_MOST];
     (void)state;
     for (enum trouble trouble = MORE_STOPS; trouble <= DONE_STOPS; trouble++) {
-        const struct branches_trial trial = {.ranks = 2,
-                                             .model = "toy:layers=2,layer_bytes=64",
-                                             .step_tokens = CHUNK_TOKENS,
-                                             .asked_most = 10};
-        struct troubled troubled = {.base = {&troubled_table}, .trouble = trouble};
-        struct branches_rank runs[RANKS_MOST];
-        const struct pipeline_settings settings = branches_settings_of(&trial, "/tmp");
-        run_branches(&trial, &settings, &troubled.base, runs);
+        (void)run_troubled(trouble, runs);
         assert_int_equal(runs[0].status, STATUS_STOPPED);
         assert_int_equal(runs[1].status, STATUS_OK);
     }
