@@ -111,7 +111,7 @@ enum status passkey_tell(struct passkey_job *job, const struct passkey_share *su
         if (settings->lm_eval) TRY(passkey_report_lm_eval(&report, settings->output));
         LOG(INFO, "results and report.html are in %s", settings->output);
     }
-    if (!passkey_prints_lines(job)) {
+    if (!passkey_prints_lines(job) && !passkey_queue_output(settings)) {
         TRY(passkey_report_table(&report, launch_output_is_terminal(), stdout));
         if (job->store == NULL) LOG(INFO, "nothing is kept: --output DIR keeps results and report");
     }

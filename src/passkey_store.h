@@ -15,9 +15,9 @@ struct passkey_store_settings {
 };
 
 // Collective over the world; only leaders of groups open one (others: *opened NULL). Reads what was
-// left. Errors: USAGE (no such folder can be made, it is not one folder for all groups, or it holds results
-// that nobody asked to go on with), MISMATCH
-// (with resume: results of another model, task or arithmetic), IO, NO_MEMORY, PEER.
+// left. Errors: USAGE (no such folder can be made, it is not one folder for all groups, or it holds
+// results that nobody asked to go on with), MISMATCH (with resume: results of another model, task or
+// arithmetic), IO, NO_MEMORY, PEER.
 enum status passkey_store_open(const struct passkey_store_settings *settings,
                                const struct score_place *place, struct passkey_store **opened);
 // What there was at the start, whichever run and group it was of; NULL: this sample was not answered.

@@ -190,6 +190,8 @@ class Passkey(RunTest):
                            "--max-bad", "50%", "--ranks", 2)
             self.assertIn("too short", done.stderr)
             self.assertIn("11 samples", done.stderr)
+            self.assertEqual(done.stdout, "")
+            self.assertNotIn("nothing is kept", done.stderr)
             again = passkey("--input", "kafka:tasks", "--brokers", broker.address, "--output", "kafka:results")
             self.assertIn("0 samples", again.stderr)
             other = passkey("--input", "kafka:tasks", "--brokers", broker.address, "--job", "other", "--output",
