@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SLOTS_AT_ONCE_BYTES ((size_t)4 << 30)
+
 struct leader_thread {
     const struct pipeline_settings *settings;
     const struct pipeline_rank *rank;
@@ -74,12 +76,23 @@ static void *lead(void *argument) {
     return NULL;
 }
 
+// A GPU's allocations take milliseconds a state and wait for what is queued, so they are made before the
+// first step; ranks may share a GPU, so not all at any price.
+static int64_t slots_at_once(const struct pipeline_settings *settings,
+                             const struct pipeline_rank *rank, size_t slot_bytes) {
+    const int64_t most = (int64_t)(SLOTS_AT_ONCE_BYTES / slot_bytes), need = slots_needed(settings);
+    if (rank->backend->table->host_memory) return 0;
+    return need < most ? need : most;
+}
+
 static enum status open_slots(const struct pipeline_settings *settings,
                               const struct pipeline_rank *rank, struct slots **slots) {
     const struct model_info *info = model_info(rank->model);
+    const size_t slot_bytes = (size_t)info->layers * info->layer_bytes;
     const struct slots_settings store = {
-        .slot_bytes = (size_t)info->layers * info->layer_bytes,
+        .slot_bytes = slot_bytes,
         .device_slots = slots_of(settings),
+        .at_once = slots_at_once(settings, rank, slot_bytes),
         .host_bytes = settings->host_slots_bytes,
         .folder = settings->spill_folder,
     };

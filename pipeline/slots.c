@@ -45,6 +45,41 @@ struct slots {
     int64_t spills, loads, idle;
 };
 
+// Room in `unused` too, so that slots_free cannot fail.
+static enum status slot_allocate(struct slots *slots, char **state) {
+    void *memory = NULL;
+    TRY(room_for((void **)&slots->made, &slots->made_room, slots->made_count + 1, sizeof(char *)));
+    TRY(room_for((void **)&slots->unused, &slots->unused_room, slots->made_count + 1,
+                 sizeof(char *)));
+    TRY(room_for((void **)&slots->resting, &slots->resting_room, slots->made_count + 1,
+                 sizeof *slots->resting));
+    TRY(slots->backend->table->alloc(slots->backend, slots->settings.slot_bytes, &memory));
+    slots->made[slots->made_count++] = memory;
+    *state = memory;
+    return STATUS_OK;
+}
+
+// Where memory is short a job may still do with fewer slots than its steps could need.
+static void allocate_at_once(struct slots *slots) {
+    const int64_t wanted = slots->settings.at_once < slots->settings.device_slots
+                               ? slots->settings.at_once
+                               : slots->settings.device_slots;
+    char *state = NULL;
+    while ((int64_t)slots->made_count < wanted) {
+        if (slot_allocate(slots, &state) != STATUS_OK) {
+            while (slots->unused_count > 0)
+                slots->backend->table->release(slots->backend,
+                                               slots->unused[--slots->unused_count]);
+            slots->made_count = 0;
+            LOG(INFO,
+                "no memory for %" PRId64 " states of %zu bytes: they are allocated when needed",
+                wanted, slots->settings.slot_bytes);
+            return;
+        }
+        slots->unused[slots->unused_count++] = state;
+    }
+}
+
 enum status slots_open(struct backend *backend, const struct slots_settings *settings,
                        struct slots **opened) {
     struct slots *slots = NULL;
@@ -64,6 +99,7 @@ enum status slots_open(struct backend *backend, const struct slots_settings *set
         slots_close(slots);
         return FAIL(NO_MEMORY, "table of states");
     }
+    allocate_at_once(slots);
     *opened = slots;
     return STATUS_OK;
 }
@@ -284,7 +320,6 @@ void slots_reached(struct slots *slots, uint64_t step) {
 }
 
 enum status slots_make(struct slots *slots, char **state) {
-    void *memory = NULL;
     const bool full = slots->made_count >= (size_t)slots->settings.device_slots;
     if (slots->unused_count == 0 && full && slots->resting_count > 0) {
         TRY(slots->backend->table->wait(slots->backend));
@@ -299,16 +334,7 @@ enum status slots_make(struct slots *slots, char **state) {
         return FAIL(USAGE, "--slots %" PRId64 " is too few: one step needs more states at once",
                     slots->settings.device_slots);
     }
-    // Room in `unused` too, so that slots_free cannot fail.
-    TRY(room_for((void **)&slots->made, &slots->made_room, slots->made_count + 1, sizeof(char *)));
-    TRY(room_for((void **)&slots->unused, &slots->unused_room, slots->made_count + 1,
-                 sizeof(char *)));
-    TRY(room_for((void **)&slots->resting, &slots->resting_room, slots->made_count + 1,
-                 sizeof *slots->resting));
-    TRY(slots->backend->table->alloc(slots->backend, slots->settings.slot_bytes, &memory));
-    slots->made[slots->made_count++] = memory;
-    *state = memory;
-    return STATUS_OK;
+    return slot_allocate(slots, state);
 }
 
 void slots_free(struct slots *slots, char *state) {

@@ -11,6 +11,7 @@ struct entry; // of a state that is kept
 struct slots_settings {
     size_t slot_bytes;
     int64_t device_slots; // in backend memory; pinned ones of a step must fit
+    int64_t at_once;      // of them allocated at once, if there is memory; the others when needed
     size_t host_bytes;    // of host memory for spilled ones
     const char *folder;   // for spill files; made when first needed, emptied at close
 };
