@@ -203,9 +203,20 @@ static enum status head(struct mixer *mixer, const struct mixer_head *head) {
     return STATUS_OK;
 }
 
+static enum status gather(struct mixer *mixer, const int32_t *row, struct matrix gathered) {
+    const struct hopper_mixer *hopper = hopper_of(mixer);
+    const int64_t hidden = hopper->shape.hidden;
+    const struct embedding_args args = {
+        .token = row,
+        .weight = {hopper->residual, hopper->shape.rows, hidden, hidden},
+        .out = gathered
+    };
+    return hopper->backend->table->embedding(hopper->backend, &args);
+}
+
 static enum status ask(struct mixer *mixer, const struct mixer_ask *ask) {
     const struct hopper_mixer *hopper = hopper_of(mixer);
-    return ask_rows(hopper->backend, &hopper->shape, &hopper->ask_room, hopper->residual, ask);
+    return ask_rows(hopper->backend, &hopper->shape, &hopper->ask_room, mixer, gather, ask);
 }
 
 static void hopper_mixer_close(struct mixer *mixer) {

@@ -1,7 +1,7 @@
 #pragma once
-// A mixer's `ask` (ops/mixer.h) by the backend's operators, for each mixer whose residual is rows of f32:
-// its asked rows are gathered, normed and multiplied with the head, some at a time, and the logits of
-// those are looked through. What it needs is allocated when the mixer opens.
+// A mixer's `ask` (ops/mixer.h) by the backend's operators: its asked rows are gathered by the mixer, which
+// knows how its residual lies, normed and multiplied with the head, some at a time, and the logits of those
+// are looked through. What it needs is allocated when the mixer opens.
 
 #include "ops/mixer.h"
 
@@ -39,39 +39,40 @@ static inline void ask_room_free(struct backend *backend, struct ask_room *room)
     *room = (struct ask_room){NULL, NULL, NULL};
 }
 
-// Rows [first, first + rows) of what is asked.
+// Rows row[0], row[1], ... (backend memory) of the mixer's residual into `gathered`. Queued.
+typedef enum status ask_gather(struct mixer *mixer, const int32_t *row, struct matrix gathered);
+
+// At most ASK_ROWS rows.
 static inline enum status ask_some(struct backend *backend, const struct mixer_shape *shape,
-                                   const struct ask_room *room, float *residual,
-                                   const struct mixer_ask *ask, int64_t first, int64_t rows) {
+                                   const struct ask_room *room, struct mixer *mixer,
+                                   ask_gather *gather, const struct mixer_ask *ask) {
     const struct backend_table *table = backend->table;
     const int64_t hidden = shape->hidden;
-    const struct matrix gathered = {room->gathered, rows, hidden, hidden};
-    const struct matrix normed = {room->normed, rows, hidden, hidden};
-    const struct matrix logits = {room->logits, rows, shape->vocab, ask_pitch(shape)};
-    const struct embedding_args gather = {
-        .token = ask->row + first,
-        .weight = {residual, shape->rows, hidden, hidden},
-        .out = gathered
-    };
+    const struct matrix gathered = {room->gathered, ask->rows, hidden, hidden};
+    const struct matrix normed = {room->normed, ask->rows, hidden, hidden};
+    const struct matrix logits = {room->logits, ask->rows, shape->vocab, ask_pitch(shape)};
     const struct rms_norm_args norm = {
         .in = gathered, .out = normed, .weight = ask->norm, .epsilon = shape->epsilon};
     const struct linear_args linear = {.in = normed, .weight = ask->weight, .out = logits};
-    const struct best_args best = {
-        .logits = logits, .target = ask->target + first, .best = ask->best + first};
-    TRY(table->embedding(backend, &gather));
+    const struct best_args best = {.logits = logits, .target = ask->target, .best = ask->best};
+    TRY(gather(mixer, ask->row, gathered));
     TRY(table->rms_norm(backend, &norm));
     TRY(table->linear(backend, &linear));
     return table->best(backend, &best);
 }
 
-// residual: [shape->rows, hidden].
 static inline enum status ask_rows(struct backend *backend, const struct mixer_shape *shape,
-                                   const struct ask_room *room, float *residual,
-                                   const struct mixer_ask *ask) {
+                                   const struct ask_room *room, struct mixer *mixer,
+                                   ask_gather *gather, const struct mixer_ask *ask) {
     for (int64_t first = 0; first < ask->rows; first += ASK_ROWS) {
         const int64_t left = ask->rows - first;
-        TRY(ask_some(backend, shape, room, residual, ask, first,
-                     left < ASK_ROWS ? left : ASK_ROWS));
+        const struct mixer_ask some = {.norm = ask->norm,
+                                       .weight = ask->weight,
+                                       .row = ask->row + first,
+                                       .target = ask->target + first,
+                                       .rows = left < ASK_ROWS ? left : ASK_ROWS,
+                                       .best = ask->best + first};
+        TRY(ask_some(backend, shape, room, mixer, gather, &some));
     }
     return STATUS_OK;
 }

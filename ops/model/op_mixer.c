@@ -176,10 +176,17 @@ static enum status head(struct mixer *mixer, const struct mixer_head *head) {
     return STATUS_OK;
 }
 
+static enum status gather(struct mixer *mixer, const int32_t *row, struct matrix gathered) {
+    const struct op_mixer *op = op_of(mixer);
+    const struct embedding_args args = {
+        .token = row, .weight = residual_of(op, 0, op->shape.rows), .out = gathered};
+    return op_embedding(op->backend, &args);
+}
+
 static enum status ask(struct mixer *mixer, const struct mixer_ask *ask) {
     const struct op_mixer *op = op_of(mixer);
     CHECK(ask->rows <= op->shape.asked);
-    return ask_rows(op->backend, &op->shape, &op->ask_room, op->residual, ask);
+    return ask_rows(op->backend, &op->shape, &op->ask_room, mixer, gather, ask);
 }
 
 static void op_mixer_close(struct mixer *mixer) {
