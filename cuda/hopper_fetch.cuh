@@ -68,7 +68,7 @@ __device__ __forceinline__ void fetch_tile(const problem &p, uint32_t stages, co
         const uint32_t full = shared_address(&shared.full[at.slot]);
         barrier_wait(shared_address(&shared.empty[at.slot]), at.parity ^ 1);
         barrier_arrive_expecting(full, extra ? kStage : kBytesA + kBytesB);
-        copy_box(a, &p.a, full, step * kDepth, t.row);
+        copy_box(a, &p.a, full, t.row, step);
         copy_group_to_both(b + rank * kHalf * kRow, &p.b, full, step * kDepth, group);
         if (extra) {
             copy_box_to_both(c + rank * kHalfExtra * kRow, &p.extra, full, step * kDepth,

@@ -1,6 +1,10 @@
 #pragma once
 // The model's three matrix products on Hopper (sm_90a), each with the row-wise work around it done in
-// its epilogue, and the gather that starts a step. All take rows of bf16, sum in f32, and are queued.
+// its epilogue, and the gathers that start and end a step. All take rows of bf16, sum in f32, and are
+// queued.
+//
+// Activations lie in panels (hopper_panels.h), of arrays `pitch` rows high; pointers to them are to their
+// first row. So k, n, raw_columns and embed_gather's columns are multiples of 64.
 //
 // Norms: a row r of the residual is kept in f32. Beside it lie u = bf16(r * w), w the weight of the
 // norm that comes next, and the sums of the squares of r over each GEMM_COLUMNS columns. The product
@@ -38,13 +42,13 @@ struct gemm_operand {
     CUtensorMap dt; // weights of in_proj only: the rows behind the first raw_columns
 };
 
-// Rows [rows][k] of bf16, pitch elements apart. Address aligned to 16 bytes, k and pitch multiples of
-// 8. rows is the buffer's size; products may use fewer. Errors: PEER (the driver refuses the map).
+// bf16 [k / 64][pitch][64], of each panel the first `rows`; products may use fewer. Address aligned to
+// 16 bytes. Errors: PEER (the driver refuses the map).
 enum status gemm_operand_rows(struct gemm_operand *operand, const void *data, int64_t rows,
                               int64_t k, int64_t pitch);
 
-// Weights [n][k] of bf16 without gaps; k a multiple of 8. Memory up to the next multiple of 32 rows is
-// read (not used) and must be mapped. Errors: PEER.
+// Weights [n][k] of bf16 without gaps, row by row. The head's memory up to the next multiple of 16 rows
+// is read (not used) and must be mapped. Errors: PEER.
 enum status gemm_operand_in_proj(struct gemm_operand *operand, const void *data,
                                  int64_t raw_columns, int64_t dt_columns, int64_t k);
 enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data, int64_t n,
@@ -71,13 +75,13 @@ struct gemm_in_proj {
     const struct gemm_operand *u;      // [rows][k]
     const struct gemm_operand *weight; // [raw_columns + dt_columns][k]
     int64_t rows, k;
-    int64_t raw_columns; // a multiple of 8
-    int64_t dt_columns;  // at most GEMM_DT * gemm_tiles(raw_columns)
+    int64_t raw_columns;
+    int64_t dt_columns; // at most GEMM_DT * gemm_tiles(raw_columns)
     struct gemm_scale scale;
     const float *bias; // [raw_columns + dt_columns], NULL: none
-    void *raw; // bf16 [rows], raw_pitch elements apart; aligned to 16 bytes, pitch a multiple of 8
-    int64_t raw_pitch;
-    float *dt; // [rows][dt_columns]
+    void *raw;         // bf16 [raw_columns / 64][raw_pitch][64], aligned to 16 bytes
+    int64_t raw_pitch; // rows
+    float *dt;         // [rows][dt_columns]
 };
 enum status hopper_in_proj(const struct gemm_queue *queue, const struct gemm_in_proj *args);
 
@@ -86,12 +90,13 @@ struct gemm_out_proj {
     const struct gemm_operand *v;      // [rows][k]
     const struct gemm_operand *weight; // [n][k]
     int64_t rows, k;
-    int64_t n; // a multiple of 8
+    int64_t n;
     struct gemm_scale scale;
     const float *bias; // [n], NULL: none
     const float *norm; // [n], of the norm that comes next
-    float *r;          // [rows][n], in place
-    void *u;           // bf16 [rows][n]
+    float *r;          // [n / 32][pitch][32], in place
+    void *u;           // bf16 [n / 64][pitch][64]
+    int64_t pitch;     // rows
     float *squares;    // [rows][gemm_tiles(n)]
 };
 enum status hopper_out_proj(const struct gemm_queue *queue, const struct gemm_out_proj *args);
@@ -112,14 +117,25 @@ enum status hopper_head(const struct gemm_queue *queue, const struct gemm_head *
 
 // r = table[token]; u = bf16(r * norm); squares of r. Runs on any device.
 struct embed_gather {
-    const float *table;    // [vocab][columns]
-    const int32_t *token;  // [rows], device, each in [0, vocab)
-    const float *norm;     // [columns]
-    int64_t rows, columns; // columns a multiple of 8
-    float *r;              // [rows][columns]
-    void *u;               // bf16 [rows][columns]
-    float *squares;        // [rows][gemm_tiles(columns)]
+    const float *table;   // [vocab][columns]
+    const int32_t *token; // [rows], device, each in [0, vocab)
+    const float *norm;    // [columns]
+    int64_t rows, columns;
+    float *r;       // [columns / 32][pitch][32]
+    void *u;        // bf16 [columns / 64][pitch][64]
+    int64_t pitch;  // rows
+    float *squares; // [rows][gemm_tiles(columns)]
 };
 enum status cuda_embed_gather(cudaStream_t stream, const struct embed_gather *args);
+
+// Rows row[0], ... of r [columns / 32][pitch][32] into out [rows][columns]. Runs on any device.
+struct residual_gather {
+    const float *r;
+    int64_t pitch;
+    const int32_t *row; // [rows], device, each in [0, pitch)
+    int64_t rows, columns;
+    float *out;
+};
+enum status cuda_residual_gather(cudaStream_t stream, const struct residual_gather *args);
 
 C_END

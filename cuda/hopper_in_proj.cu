@@ -15,14 +15,14 @@ struct in_proj_work : plain_work {
     };
     static constexpr int kGroup = 32; // a thread's eight columns lie side by side: 16 bytes of bf16
     static constexpr int kExtra = GEMM_DT;
-    static constexpr int kParts = 4;
+    static constexpr int kParts = kColumns / PANEL_COLUMNS;
 
     // A tile that is done but for its stores: they would wait for one another while all multiprocessors
     // write, and products can run meanwhile.
     struct held {
         uint32_t word[64];
         __nv_bfloat16 *to;               // of the thread's first row and columns
-        int32_t rows_left, columns_left; // from there
+        int32_t rows_left, columns_left; // from there, from the tile's first
     };
     __device__ static void finish(const args &a, const place &here, const early &, stage_ring &,
                                   const float (&sum)[128], held &held);
@@ -42,9 +42,9 @@ __device__ __forceinline__ void in_proj_work::finish(const args &a, const place 
                                                      const early &, stage_ring &,
                                                      const float (&sum)[128], held &held) {
     const int32_t first = here.column * kColumns + 8 * (int32_t)here.quad;
-    held.to = a.raw + here.row * a.raw_pitch + first;
+    held.to = a.raw + panel_at(a.raw_pitch, here.row, first);
     held.rows_left = here.rows - (int32_t)here.row;
-    held.columns_left = a.raw_columns - first;
+    held.columns_left = a.raw_columns - here.column * kColumns;
 #pragma unroll
     for (int j = 0; j < kColumns / 32; j++) {
         float add[8] = {};
@@ -66,14 +66,17 @@ __device__ __forceinline__ void in_proj_work::finish(const args &a, const place 
     }
 }
 
+// A panel.
 __device__ __forceinline__ void in_proj_work::put(const args &a, const held &held, int part) {
+    __nv_bfloat16 *to = held.to + panel_at(a.raw_pitch, 0, part * PANEL_COLUMNS);
+    if (part * PANEL_COLUMNS >= held.columns_left) return;
 #pragma unroll
-    for (int j = 2 * part; j < 2 * part + 2; j++) {
+    for (int j = 0; j < 2; j++) {
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const uint32_t *word = held.word + 8 * j + 4 * h;
-            if (32 * j < held.columns_left && 8 * h < held.rows_left) {
-                *reinterpret_cast<uint4 *>(held.to + 8 * h * a.raw_pitch + 32 * j) =
+            const uint32_t *word = held.word + 16 * part + 8 * j + 4 * h;
+            if (8 * h < held.rows_left) {
+                *reinterpret_cast<uint4 *>(to + 8 * h * PANEL_COLUMNS + 32 * j) =
                     make_uint4(word[0], word[1], word[2], word[3]);
             }
         }

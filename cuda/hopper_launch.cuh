@@ -4,6 +4,8 @@
 #include "cuda/cuda_check.h"
 #include "cuda/hopper_gemm.cuh"
 
+#include <algorithm>
+
 namespace hopper {
 
 inline int32_t ceil_div(int64_t a, int64_t b) {
@@ -16,8 +18,7 @@ inline problem make_problem(const gemm_queue *queue, const gemm_operand *a, cons
     p.a = a->map;
     p.b = b->map;
     p.rows = (int32_t)rows;
-    p.steps =
-        ceil_div(k, kDepth) < kLeastSteps ? kLeastSteps : ceil_div(k, kDepth); // zeros behind k
+    p.steps = (int32_t)std::max<int64_t>(k / kDepth, kLeastSteps); // zeros behind k
     p.row_pairs = ceil_div(rows, kRows * kCluster);
     p.column_tiles = ceil_div(columns, kColumns);
     p.ticket = queue->ticket;

@@ -5,14 +5,15 @@
 
 #include "cuda/cuda_check.h"
 #include "cuda/hopper_gemm.h"
+#include "cuda/hopper_panels.h"
 
 #include <pthread.h>
 #include <string.h>
 
 enum {
-    DEPTH = 64,           // k of a box: 128 bytes of bf16
-    ROWS = 128,           // rows of A in a box, and half a tile's rows of B
-    FIRST_VERSION = 12000 // of the driver that has the function
+    DEPTH = PANEL_COLUMNS, // k of a box: 128 bytes of bf16
+    ROWS = 128,            // rows of A in a box, and half a tile's rows of B
+    FIRST_VERSION = 12000  // of the driver that has the function
 };
 
 typedef CUresult encode_function(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank,
@@ -60,14 +61,14 @@ enum status hopper_map_make(CUtensorMap *map, const struct map_shape *shape) {
     return STATUS_OK;
 }
 
-static enum status map_rows(CUtensorMap *map, const void *data, int64_t rows, int64_t k,
-                            int64_t pitch, uint32_t box_rows) {
+// Rows of dt's weights, half of GEMM_DT: each CTA fetches as many.
+static enum status map_dt(CUtensorMap *map, const void *data, int64_t rows, int64_t k) {
     const struct map_shape shape = {
         .data = data,
         .dimensions = 2,
-        .size = {(uint64_t)k,         (uint64_t)rows},
-        .stride = {(uint64_t)pitch * 2},
-        .box = {DEPTH,           box_rows              },
+        .size = {(uint64_t)k,     (uint64_t)rows},
+        .stride = {(uint64_t)k * 2},
+        .box = {DEPTH,    GEMM_DT / 2              },
         .swizzle = CU_TENSOR_MAP_SWIZZLE_128B,
         .promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_256B
     };
@@ -96,7 +97,16 @@ static enum status map_groups(CUtensorMap *map, const void *data, int64_t n, int
 
 enum status gemm_operand_rows(struct gemm_operand *operand, const void *data, int64_t rows,
                               int64_t k, int64_t pitch) {
-    return map_rows(&operand->map, data, rows, k, pitch, ROWS);
+    const struct map_shape shape = {
+        .data = data,
+        .dimensions = 3,
+        .size = {PANEL_COLUMNS, (uint64_t)rows,                (uint64_t)(k / PANEL_COLUMNS)},
+        .stride = {PANEL_BYTES,   (uint64_t)pitch * PANEL_BYTES},
+        .box = {PANEL_COLUMNS,         ROWS,                             1                             },
+        .swizzle = CU_TENSOR_MAP_SWIZZLE_128B,
+        .promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_256B
+    };
+    return hopper_map_make(&operand->map, &shape);
 }
 
 enum status gemm_operand_in_proj(struct gemm_operand *operand, const void *data,
@@ -104,8 +114,7 @@ enum status gemm_operand_in_proj(struct gemm_operand *operand, const void *data,
     const unsigned char *dt = (const unsigned char *)data + raw_columns * k * 2;
     TRY(map_groups(&operand->map, data, raw_columns, k, 8));
     if (dt_columns == 0) return STATUS_OK;
-    return map_rows(&operand->dt, dt, dt_columns, k, k,
-                    GEMM_DT / 2); // a CTA fetches half of them
+    return map_dt(&operand->dt, dt, dt_columns, k);
 }
 
 enum status gemm_operand_out_proj(struct gemm_operand *operand, const void *data, int64_t n,

@@ -14,6 +14,7 @@
 
 #include "cuda/cuda_backend.h"
 #include "cuda/hopper_gemm.h"
+#include "cuda/hopper_panels.h"
 #include "cuda/hopper_scan.h"
 #include "cuda/product.h"
 #include "ops/ask.h"
@@ -31,13 +32,15 @@ struct hopper_mixer {
     int32_t multiprocessors, residual_parts;
     int64_t raw_columns;
 
-    float *residual, *residual_squares; // [rows, hidden], [rows, residual_parts]
-    uint16_t *u;                        // bf16 [rows, hidden]
-    uint16_t *raw;                      // bf16 [window, raw_columns]: z | x | B | C
-    float *dt, *gate_squares;           // [window, heads]
-    float2 *partial;                    // [window, tiles of the vocabulary]
-    float *target_logit;                // [window]
-    uint32_t *ticket;                   // [2]
+    // In panels (hopper_panels.h): the residual and u of the step's rows, raw of the window's.
+    float *residual;
+    uint16_t *u;
+    uint16_t *raw;            // z | x | B | C
+    float *residual_squares;  // [rows, residual_parts]
+    float *dt, *gate_squares; // [window, heads]
+    float2 *partial;          // [window, tiles of the vocabulary]
+    float *target_logit;      // [window]
+    uint32_t *ticket;         // [2]
     void *scan_memory;
     struct hopper_scan_work work; // in it
     struct ask_room ask_room;
@@ -70,6 +73,7 @@ static enum status begin(struct mixer *mixer, const struct mixer_begin *begin) {
                                         .columns = hopper->shape.hidden,
                                         .r = hopper->residual,
                                         .u = hopper->u,
+                                        .pitch = hopper->shape.rows,
                                         .squares = hopper->residual_squares};
     return cuda_embed_gather(cuda_backend_stream(hopper->backend), &gather);
 }
@@ -80,8 +84,8 @@ static enum status project(struct mixer *mixer, const struct mixer_call *call) {
     const struct gemm_queue queue = queue_of(hopper);
     const int64_t rows = call->batch.rows;
     struct gemm_operand u, weight;
-    TRY(gemm_operand_rows(&u, hopper->u + call->row * shape->hidden, rows, shape->hidden,
-                          shape->hidden));
+    TRY(gemm_operand_rows(&u, hopper->u + call->row * PANEL_COLUMNS, rows, shape->hidden,
+                          shape->rows));
     TRY(gemm_operand_in_proj(&weight, call->weights->in_proj->data, hopper->raw_columns,
                              shape->scan.heads, shape->hidden));
     const struct gemm_in_proj product = {.u = &u,
@@ -93,7 +97,7 @@ static enum status project(struct mixer *mixer, const struct mixer_call *call) {
                                          .scale = residual_scale(hopper, call->row),
                                          .bias = call->weights->in_bias,
                                          .raw = hopper->raw,
-                                         .raw_pitch = hopper->raw_columns,
+                                         .raw_pitch = hopper->base.window_rows,
                                          .dt = hopper->dt};
     return hopper_in_proj(&queue, &product);
 }
@@ -107,7 +111,7 @@ static struct hopper_scan_args scan_of(const struct hopper_mixer *hopper,
         .shape = shape->scan,
         .d_conv = shape->d_conv,
         .raw = hopper->raw,
-        .raw_pitch = hopper->raw_columns,
+        .raw_pitch = hopper->base.window_rows,
         .dt_raw = hopper->dt,
         .dt_pitch = shape->scan.heads,
         .conv_weight = weights->conv,
@@ -154,7 +158,7 @@ static enum status project_back(struct mixer *mixer, const struct mixer_call *ca
     const struct gemm_queue queue = queue_of(hopper);
     const int64_t rows = call->batch.rows;
     struct gemm_operand v, weight;
-    TRY(gemm_operand_rows(&v, hopper->raw, rows, shape->d_inner, hopper->raw_columns));
+    TRY(gemm_operand_rows(&v, hopper->raw, rows, shape->d_inner, hopper->base.window_rows));
     TRY(gemm_operand_out_proj(&weight, call->weights->out_proj->data, shape->hidden,
                               shape->d_inner));
     const struct gemm_out_proj product = {
@@ -169,8 +173,9 @@ static enum status project_back(struct mixer *mixer, const struct mixer_call *ca
                   .epsilon = shape->epsilon},
         .bias = call->weights->out_bias,
         .norm = call->next_norm,
-        .r = hopper->residual + call->row * shape->hidden,
-        .u = hopper->u + call->row * shape->hidden,
+        .r = hopper->residual + call->row * PANEL_FLOATS,
+        .u = hopper->u + call->row * PANEL_COLUMNS,
+        .pitch = shape->rows,
         .squares = hopper->residual_squares + call->row * hopper->residual_parts,
     };
     return hopper_out_proj(&queue, &product);
@@ -186,8 +191,8 @@ static enum status head(struct mixer *mixer, const struct mixer_head *head) {
     TRY(gemm_operand_head(&weight, head->weight->data, shape->vocab, shape->hidden));
     for (int64_t row = 0; row < head->rows; row += most) {
         const int64_t left = head->rows - row, rows = left < most ? left : most;
-        TRY(gemm_operand_rows(&u, hopper->u + row * shape->hidden, rows, shape->hidden,
-                              shape->hidden));
+        TRY(gemm_operand_rows(&u, hopper->u + row * PANEL_COLUMNS, rows, shape->hidden,
+                              shape->rows));
         const struct gemm_head product = {.u = &u,
                                           .weight = &weight,
                                           .rows = rows,
@@ -205,13 +210,13 @@ static enum status head(struct mixer *mixer, const struct mixer_head *head) {
 
 static enum status gather(struct mixer *mixer, const int32_t *row, struct matrix gathered) {
     const struct hopper_mixer *hopper = hopper_of(mixer);
-    const int64_t hidden = hopper->shape.hidden;
-    const struct embedding_args args = {
-        .token = row,
-        .weight = {hopper->residual, hopper->shape.rows, hidden, hidden},
-        .out = gathered
-    };
-    return hopper->backend->table->embedding(hopper->backend, &args);
+    const struct residual_gather args = {.r = hopper->residual,
+                                         .pitch = hopper->shape.rows,
+                                         .row = row,
+                                         .rows = gathered.rows,
+                                         .columns = gathered.columns,
+                                         .out = gathered.data};
+    return cuda_residual_gather(cuda_backend_stream(hopper->backend), &args);
 }
 
 static enum status ask(struct mixer *mixer, const struct mixer_ask *ask) {
@@ -275,13 +280,12 @@ static enum status make_room(struct hopper_mixer *hopper) {
     return ask_room_make(hopper->backend, shape, &hopper->ask_room);
 }
 
-// One group, since the gated norm's scale must be one factor of the whole row; no gap behind the
-// inputs of packed weights.
+// One group, since the gated norm's scale must be one factor of the whole row; whole panels, as d_inner and
+// conv_width are by the scan's shape. Packed weights then have no gap behind their inputs.
+_Static_assert(PRODUCT_SLAB_BYTES == PANEL_BYTES, "no gap");
 static bool knows(const struct cuda_backend *cuda, const struct mixer_shape *shape) {
     return cuda->dtype == PLUGIN_BF16 && shape->scan.groups == 1 && !shape->norm_before_gate &&
-           product_pitch(PLUGIN_BF16, shape->hidden) == shape->hidden &&
-           product_pitch(PLUGIN_BF16, shape->d_inner) == shape->d_inner &&
-           hopper_gemm_supported() &&
+           shape->hidden % PANEL_COLUMNS == 0 && hopper_gemm_supported() &&
            hopper_scan_supported(cuda->device, &shape->scan, shape->d_conv);
 }
 

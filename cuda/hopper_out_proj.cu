@@ -5,11 +5,16 @@
 
 namespace hopper {
 
-// 64 columns of the CTA's rows are a round. Its room is 128 rows of r's old values, in two boxes of 32
-// columns, which the fetcher brings and the new values replace, and a box of u; all of 128-byte rows,
-// swizzled by 128 bytes.
-constexpr int kRound = 64, kRounds = kColumns / kRound;
-constexpr uint32_t kBoxR = kRows * 32 * 4, kBoxU = kRows * kRound * 2; // bytes
+// 64 columns of the CTA's rows are a round: a panel of u and two of r. Its room is 128 rows of r's old
+// values, in two boxes, which the fetcher brings and the new values replace, and a box of u; all of
+// 128-byte rows, swizzled by 128 bytes.
+constexpr int kRound = PANEL_COLUMNS, kRounds = kColumns / kRound;
+constexpr uint32_t kBoxR = kRows * PANEL_BYTES, kBoxU = kBoxR;
+
+// The panel of u of the tile's round; r has those of twice the number and the next.
+__device__ __forceinline__ int32_t panel_of(const tile &t, int32_t round) {
+    return t.column * kRounds + round;
+}
 
 // A thread's eight columns of each 32 of the tile: 32j + 8 * quad .. + 7.
 __device__ __forceinline__ int32_t column_of(const place &here, int j) {
@@ -37,17 +42,17 @@ struct out_proj_work : plain_work {
     }
     __device__ static void fetch_room(const args &a, const tile &t, int32_t round, uint32_t room,
                                       uint32_t full) {
-        const int32_t column = t.column * kColumns + kRound * round;
+        const int32_t panel = panel_of(t, round);
         barrier_arrive_expecting(full, 2 * kBoxR);
-        copy_box(room, &a.r, full, 2 * column, t.row);
-        copy_box(room + kBoxR, &a.r, full, 2 * column + 64, t.row);
+        copy_box(room, &a.r, full, t.row, 2 * panel);
+        copy_box(room + kBoxR, &a.r, full, t.row, 2 * panel + 1);
     }
     __device__ static void store_room(const args &a, const tile &t, int32_t round, uint32_t room) {
-        const int32_t column = t.column * kColumns + kRound * round;
-        if (column >= a.columns) return;
-        store_box(&a.r, room, 2 * column, t.row);
-        if (column + 32 < a.columns) store_box(&a.r, room + kBoxR, 2 * column + 64, t.row);
-        store_box(&a.u, room + 2 * kBoxR, column, t.row);
+        const int32_t panel = panel_of(t, round);
+        if (panel * kRound >= a.columns) return;
+        store_box(&a.r, room, t.row, 2 * panel);
+        store_box(&a.r, room + kBoxR, t.row, 2 * panel + 1);
+        store_box(&a.u, room + 2 * kBoxR, t.row, panel);
     }
     __device__ static void finish(const args &a, const place &here, const early &early,
                                   stage_ring &slots, const float (&sum)[128], held &);
@@ -151,10 +156,10 @@ enum status hopper_out_proj(const struct gemm_queue *queue, const struct gemm_ou
     if (args->rows == 0) return STATUS_OK;
     const problem p =
         make_problem(queue, args->v, args->weight, args->scale, args->rows, args->n, args->k);
-    const int64_t n = args->n, twice = 2 * n; // r as the copy engine sees it: pairs of 16 bits
+    const int64_t n = args->n;
     gemm_operand r = {}, u = {};
-    TRY(gemm_operand_rows(&r, args->r, args->rows, twice, twice));
-    TRY(gemm_operand_rows(&u, args->u, args->rows, n, n));
+    TRY(gemm_operand_rows(&r, args->r, args->rows, 2 * n, args->pitch)); // as pairs of 16 bits
+    TRY(gemm_operand_rows(&u, args->u, args->rows, n, args->pitch));
     const auto start = [&](auto work) {
         return launch<decltype(work)>(
             queue, p,

@@ -157,16 +157,17 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
-// Box at (x, y) into this CTA.
+// A panel's box of rows from `row` on, into this CTA.
 __device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap *map, uint32_t barrier,
-                                         int32_t x, int32_t y) {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
-                 " [%0], [%1, {%3, %4}], [%2];" ::"r"(to),
-                 "l"(map), "r"(barrier), "r"(x), "r"(y)
+                                         int32_t row, int32_t panel) {
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%5, %3, %4}], [%2];" ::"r"(to),
+                 "l"(map), "r"(barrier), "r"(row), "r"(panel), "r"(0)
                  : "memory");
 }
 
-// Box at (x, y) to the same place in both CTAs of the cluster; each CTA's own barrier counts it.
+// Box at (x, y) of a tensor of two dimensions to the same place in both CTAs of the cluster; each CTA's
+// own barrier counts it.
 __device__ __forceinline__ void copy_box_to_both(uint32_t to, const CUtensorMap *map,
                                                  uint32_t barrier, int32_t x, int32_t y) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
@@ -208,19 +209,19 @@ __device__ __forceinline__ float4 load_shared(uint32_t from) {
     return v;
 }
 
-// Box at (x, y) from shared memory; what lies outside the tensor is not written. By one thread, after
-// every thread that wrote the box has fenced. store_wait: all but the thread's last kLeft groups of boxes
-// have been read.
+// A panel's box of rows from shared memory; what lies outside the tensor is not written. By one thread,
+// after every thread that wrote the box has fenced. store_wait: all but the thread's last kLeft groups of
+// boxes have been read.
 __device__ __forceinline__ void store_fence() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-__device__ __forceinline__ void store_box(const CUtensorMap *map, uint32_t from, int32_t x,
-                                          int32_t y) {
-    asm volatile(
-        "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
-        "r"(from), "r"(x), "r"(y)
-        : "memory");
+__device__ __forceinline__ void store_box(const CUtensorMap *map, uint32_t from, int32_t row,
+                                          int32_t panel) {
+    asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group"
+                 " [%0, {%4, %2, %3}], [%1];" ::"l"(map),
+                 "r"(from), "r"(row), "r"(panel), "r"(0)
+                 : "memory");
 }
 
 __device__ __forceinline__ void store_commit() {

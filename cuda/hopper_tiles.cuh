@@ -3,6 +3,7 @@
 // in shared memory behind the stages, which tile a ticket stands for, and a row's scale.
 
 #include "cuda/hopper_gemm.h"
+#include "cuda/hopper_panels.h"
 #include "cuda/hopper_ptx.cuh"
 #include "cuda/hopper_wgmma.cuh"
 
@@ -12,7 +13,7 @@ namespace hopper {
 
 constexpr int kRows = 128; // of a CTA's tile
 constexpr int kColumns = GEMM_COLUMNS;
-constexpr int kDepth = 64; // k of a step
+constexpr int kDepth = PANEL_COLUMNS; // k of a step
 constexpr int kStages = 4;
 constexpr int kThreads = 384;
 constexpr int kCluster = 2;

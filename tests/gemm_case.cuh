@@ -84,7 +84,7 @@ inline gemm_queue make_queue() {
     return queue;
 }
 
-// Weights: memory up to a multiple of 32 rows, the rows behind n NaN.
+// Weights: memory up to a multiple of 16 rows, the rows behind n NaN.
 inline int64_t padded(int64_t n) {
-    return (n + 31) / 32 * 32;
+    return (n + 15) / 16 * 16;
 }

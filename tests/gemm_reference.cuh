@@ -1,6 +1,7 @@
 #pragma once
 // The products as plain loops in double, and comparisons with them, for cuda_gemm_check.
 
+#include "cuda/hopper_panels.h"
 #include "tests/gemm_case.cuh"
 
 #include <vector>
@@ -17,6 +18,46 @@ static void expect(bool good, const char *product, const int64_t (&shape)[4], co
     printf("FAILED: %s rows=%lld k=%lld n=%lld+%lld: %s %g\n", product, (long long)shape[0],
            (long long)shape[1], (long long)shape[2], (long long)shape[3], what, value);
 }
+
+// ---- Panels, for the products, and the same row by row, for all else
+
+// Grid: any
+template <class T>
+__global__ void panels_kernel(T *panels, T *rows, int64_t pitch, int64_t columns, bool to_rows) {
+    const int64_t step = (int64_t)gridDim.x * blockDim.x;
+    for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < pitch * columns;
+         i += step) {
+        const int64_t row = i / columns, column = i % columns;
+        T &there = panels[sizeof(T) == 2 ? panel_at(pitch, row, column)
+                                         : panel_float_at(pitch, row, column)];
+        (to_rows ? rows[i] : there) = to_rows ? there : rows[i];
+    }
+}
+
+template <class T>
+struct panel_array {
+    int64_t pitch, columns;
+    array<T> panels; // and one behind them that nobody may write
+    array<T> rows;   // [pitch][columns]
+
+    panel_array(int64_t height, int64_t width)
+        : pitch(height), columns(width), panels(height * (width + kWidth)), rows(height * width) {}
+    T *row(int64_t first) {
+        return panels.data + first * kWidth;
+    }
+    void from_rows() {
+        panels_kernel<<<1024, 256>>>(panels.data, rows.data, pitch, columns, false);
+        MUST(cudaGetLastError());
+    }
+    void to_rows() {
+        panels_kernel<<<1024, 256>>>(panels.data, rows.data, pitch, columns, true);
+        MUST(cudaGetLastError());
+    }
+    int64_t written_behind();
+
+  private:
+    static constexpr int64_t kWidth = PANEL_BYTES / sizeof(T);
+};
 
 // ---- The reference
 
@@ -107,4 +148,9 @@ static int64_t not_poison(const T *data, int64_t count) {
     for (unsigned char byte : bytes)
         found += byte != 0xff;
     return found;
+}
+
+template <class T>
+int64_t panel_array<T>::written_behind() {
+    return not_poison(panels.data + pitch * columns, pitch * kWidth);
 }

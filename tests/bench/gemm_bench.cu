@@ -108,7 +108,7 @@ static void bench_model(const gemm_queue &queue, const model_shape &model, int64
         r(rows * d), nll(rows), logit(rows), table(vocab * d);
     array<float2> partial(rows * gemm_tiles(vocab));
     array<int32_t> target(rows);
-    gemm_operand left, right;
+    gemm_operand left, right, v_rows, back_weight;
     u.fill(1, 1.0f);
     v.fill(2, 1.0f);
     raw.fill(3, 1.0f);
@@ -126,10 +126,10 @@ static void bench_model(const gemm_queue &queue, const model_shape &model, int64
         return runs > 0 ? medians(works, runs) : sustained_ms(works);
     };
     const gemm_scale scale = {squares.data, gemm_tiles(d), (float)d, 1e-5f};
-    MUST_OK(gemm_operand_rows(&left, u.data, rows, d, d));
+    MUST_OK(gemm_operand_rows(&left, u.data, rows, d, rows));
     MUST_OK(gemm_operand_in_proj(&right, weight.data, raw_columns, heads, d));
-    const gemm_in_proj in = {&left, &right, rows,     d,           raw_columns, heads,
-                             scale, NULL,   raw.data, raw_columns, dt.data};
+    const gemm_in_proj in = {&left, &right, rows,     d,    raw_columns, heads,
+                             scale, NULL,   raw.data, rows, dt.data};
     print_line(
         model.name, "in_proj", rows, raw_columns + heads, d,
         against([&] { MUST_OK(hopper_in_proj(&queue, &in)); }, u.data, raw_columns + heads, d));
@@ -138,28 +138,29 @@ static void bench_model(const gemm_queue &queue, const model_shape &model, int64
     print_line(model.name, " no dt", rows, raw_columns, d,
                against([&] { MUST_OK(hopper_in_proj(&queue, &no_dt)); }, u.data, raw_columns, d));
 
-    MUST_OK(gemm_operand_rows(&left, raw.data, rows, inner, raw_columns));
-    MUST_OK(gemm_operand_out_proj(&right, weight.data, d, inner));
+    MUST_OK(gemm_operand_rows(&v_rows, raw.data, rows, inner, rows));
+    MUST_OK(gemm_operand_out_proj(&back_weight, weight.data, d, inner));
     const gemm_out_proj back = {
-        &left,  &right,      rows,
-        inner,  d,           {gate.data, (int32_t)heads, (float)inner, 1e-5f},
-        NULL,   norm.data,   r.data,
-        u.data, squares.data
+        &v_rows, &back_weight,
+        rows,    inner,
+        d,       {gate.data, (int32_t)heads, (float)inner, 1e-5f},
+        NULL,    norm.data,
+        r.data,  u.data,
+        rows,    squares.data
     };
     print_line(model.name, "out_proj", rows, d, inner,
                against([&] { MUST_OK(hopper_out_proj(&queue, &back)); }, v.data, d, inner));
 
     u.fill(1, 1.0f);
     squares.fill(5, 1.0f, (float)GEMM_COLUMNS);
-    MUST_OK(gemm_operand_rows(&left, u.data, rows, d, d));
     MUST_OK(gemm_operand_head(&right, weight.data, vocab, d));
     const gemm_head head = {&left, &right,      rows,         d,          vocab,
                             scale, target.data, partial.data, logit.data, nll.data};
     print_line(model.name, "head", rows, vocab, d,
                against([&] { MUST_OK(hopper_head(&queue, &head)); }, u.data, vocab, d));
 
-    const embed_gather embed = {table.data, target.data, norm.data, rows,
-                                d,          r.data,      u.data,    squares.data};
+    const embed_gather embed = {table.data, target.data, norm.data, rows,        d,
+                                r.data,     u.data,      rows,      squares.data};
     const float ms =
         medians({[&] { MUST_OK(cuda_embed_gather(NULL, &embed)); }}, std::max(runs, 1))[0];
     printf("%-5s %-8s n=%-6lld %20.3f ms %6.0f GB/s written\n", model.name, "embed", (long long)d,
