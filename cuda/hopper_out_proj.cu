@@ -154,10 +154,11 @@ __device__ __forceinline__ void out_proj_work<kBias>::finish(const args &a, cons
 enum status hopper_out_proj(const struct gemm_queue *queue, const struct gemm_out_proj *args) {
     using namespace hopper;
     if (args->rows == 0) return STATUS_OK;
-    const problem p =
+    problem p =
         make_problem(queue, args->v, args->weight, args->scale, args->rows, args->n, args->k);
     const int64_t n = args->n;
     gemm_operand r = {}, u = {};
+    p.backward = true; // the scan before it and the product behind it go forward
     TRY(gemm_operand_rows(&r, args->r, args->rows, 2 * n, args->pitch)); // as pairs of 16 bits
     TRY(gemm_operand_rows(&u, args->u, args->rows, n, args->pitch));
     const auto start = [&](auto work) {

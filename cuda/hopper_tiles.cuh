@@ -29,6 +29,7 @@ struct problem {
     int32_t rows, steps; // steps of kDepth along k
     int32_t row_pairs, column_tiles;
     int32_t extra_tiles; // the last column tiles, which have extra columns
+    bool backward;       // from the last rows to the first
     uint32_t *ticket;    // [0]: next tile; [1]: clusters that are done
     gemm_scale scale;
 };
@@ -91,13 +92,15 @@ __device__ __forceinline__ uint32_t tile_count(const problem &p) {
 }
 
 // Bands of kBand row pairs; in a band all pairs of a column tile, then the next column tile: what runs
-// at one time shares a few tiles of A and B in L2.
+// at one time shares a few tiles of A and B in L2. Kernels of a layer take turns in going forward and
+// backward: each begins with the rows that the one before it had last, which L2 still holds.
 __device__ __forceinline__ tile find_tile(const problem &p, uint32_t ticket, uint32_t rank) {
     const uint32_t columns = (uint32_t)p.column_tiles;
     const uint32_t band = ticket / ((uint32_t)kBand * columns), first = band * kBand;
     const uint32_t high = min((uint32_t)p.row_pairs - first, (uint32_t)kBand);
     const uint32_t in_band = ticket - first * columns;
-    const int32_t column = (int32_t)(in_band / high), pair = (int32_t)(first + in_band % high);
+    const int32_t column = (int32_t)(in_band / high), next = (int32_t)(first + in_band % high);
+    const int32_t pair = p.backward ? p.row_pairs - 1 - next : next;
     return tile{(pair * kCluster + (int32_t)rank) * kRows, column,
                 column - (p.column_tiles - p.extra_tiles)};
 }
