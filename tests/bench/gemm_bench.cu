@@ -1,6 +1,8 @@
 // Times the products of the five official models against cuBLAS's of the same sizes, in turns in one
 // run: gemm_bench [ROWS [RUNS [MODEL]]], by default 32768 rows, the median of 9 runs. Random numbers,
-// since zeros run faster. With RUNS 0 each goes on for a second, and what counts is energy. Without cuBLAS its column is empty; without a Hopper device it leaves with 77.
+// since zeros run faster; "both" are in_proj and out_proj in turns. With RUNS 0 each goes on for a
+// second, and what counts is energy. Without cuBLAS its column is empty; without a Hopper device it
+// leaves with 77.
 
 #include "tests/gemm_case.cuh"
 #include "tests/sustained.cuh"
@@ -150,6 +152,13 @@ static void bench_model(const gemm_queue &queue, const model_shape &model, int64
     };
     print_line(model.name, "out_proj", rows, d, inner,
                against([&] { MUST_OK(hopper_out_proj(&queue, &back)); }, v.data, d, inner));
+
+    const std::vector<std::function<void()>> both = {[&] { // what one leaves in L2 the other finds
+        MUST_OK(hopper_in_proj(&queue, &in));
+        MUST_OK(hopper_out_proj(&queue, &back));
+    }};
+    print_line(model.name, "both", rows, raw_columns + heads + inner, d,
+               runs > 0 ? medians(both, runs) : sustained_ms(both));
 
     u.fill(1, 1.0f);
     squares.fill(5, 1.0f, (float)GEMM_COLUMNS);
