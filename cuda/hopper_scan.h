@@ -23,16 +23,17 @@ C_BEGIN
 
 // Scratch memory of a layer, reused by the next. Sizes: hopper_scan_work.
 struct hopper_scan_work {
-    void *x;              // bf16 [rows, d_inner], convolved
-    void *bc;             // bf16 [rows, 2 groups d_state], convolved
+    int64_t pitch;        // rows between panels of x and bc (hopper_panels.h)
+    void *x;              // bf16 panels of d_inner columns, convolved
+    void *bc;             // bf16 panels of 2 groups d_state columns, convolved
     float4 *decay;        // [heads, rows and a subtile]: of each row (hopper_scan_shared.h)
     float *states;        // [tiles, heads, 8192]: what a tile adds to the state
     float *carry;         // [tiles, heads]: the factor of the state over a tile
     float *fall;          // [tiles, heads, 8]: over a tile's first 128 k rows
     void *chunk_states;   // bf16 [rows / 128 and 1, heads, 8192]: what they add, k from 1
     void *tile_states;    // bf16 [tiles, heads, 8192]: the state before a tile
-    int32_t *order;       // [tiles]: the tiles, longest first
-    int32_t *chunk_list;  // 8 tile + k of each chunk of 128 rows, tiles as in `order`
+    int32_t *order;       // [tiles]: the tiles, longest first, of equal ones the last first
+    int32_t *chunk_list;  // 8 tile + k of each chunk of 128 rows, longest tiles first
     int32_t *chunk_count; // how many
     int32_t *ticket;
 };
@@ -42,8 +43,8 @@ struct hopper_scan_args {
     struct scan_batch batch;
     struct scan_shape shape;
     int64_t d_conv;
-    void *raw;         // bf16 [rows, raw_pitch]: z, x, B, C; z becomes v
-    int64_t raw_pitch; // elements; a multiple of 8
+    void *raw;         // bf16 panels (hopper_panels.h): those of z, x, B, C; z becomes v
+    int64_t raw_pitch; // rows between panels, batch.rows or more
     const float *dt_raw;
     int64_t dt_pitch;         // dt_raw: [rows, dt_pitch], the first `heads` columns
     const float *conv_weight; // [conv_width, d_conv], aligned to 16 bytes

@@ -52,7 +52,7 @@ __device__ __forceinline__ void store_v(const kernel_args &a, const scan_maps &m
     }
     const int piece = w.me.thread % 8;
     for (int i = first + w.me.thread % 32 / 8; i < rows; i += 4) {
-        __nv_bfloat16 *to = a.raw + (row + i) * a.raw_pitch + head * 64 + piece * 8;
+        __nv_bfloat16 *to = a.raw + panel_at(a.raw_pitch, row + i, head * 64 + piece * 8);
         *reinterpret_cast<uint4 *>(to) =
             *reinterpret_cast<const uint4 *>(v.element + i * 64 + (piece ^ (i & 7)) * 8);
     }

@@ -14,16 +14,16 @@ __device__ const int built_for_hopper = 1;
 __device__ const int built_for_hopper = 0;
 #endif
 
-// Panels of 64 columns side by side in rows `pitch` bytes apart.
+// `pitch`: rows between panels.
 enum status map_panels(CUtensorMap *map, const void *data, uint64_t rows, uint64_t panels,
                        uint64_t pitch, uint32_t box_rows, uint32_t box_panels,
                        CUtensorMapSwizzle swizzle) {
     const map_shape shape = {
         data,
         3,
-        {64,        rows,       panels},
-        {pitch,     128       },
-        {64, box_rows, box_panels      },
+        {64,          rows,                panels},
+        {PANEL_BYTES, pitch * PANEL_BYTES},
+        {64,   box_rows,          box_panels      },
         swizzle,
         CU_TENSOR_MAP_L2_PROMOTION_L2_128B
     };
@@ -42,15 +42,16 @@ enum status scan_maps_make(struct scan_maps *maps, const struct hopper_scan_args
     const uint64_t rows = (uint64_t)args->batch.rows;
     const uint64_t heads = (uint64_t)args->shape.heads;
     const uint64_t panels = (uint64_t)(2 * args->shape.groups * args->shape.d_state / 64);
-    const uint64_t raw_pitch = (uint64_t)args->raw_pitch * 2;
-    const char *raw_x = static_cast<const char *>(args->raw) + heads * SCAN_HEAD_DIM * 2;
+    const uint64_t raw_pitch = (uint64_t)args->raw_pitch;
+    const uint64_t pitch = (uint64_t)args->work.pitch;
+    const char *raw_x = static_cast<const char *>(args->raw) + heads * raw_pitch * PANEL_BYTES;
     const struct hopper_scan_work &work = args->work;
     const CUtensorMapSwizzle plain = CU_TENSOR_MAP_SWIZZLE_NONE;
     const CUtensorMapSwizzle swizzled = CU_TENSOR_MAP_SWIZZLE_128B;
     TRY(map_panels(&maps->raw_x, raw_x, rows, heads, raw_pitch, SCAN_SUBTILE + SCAN_HALO, 2,
                    plain));
-    TRY(map_panels(&maps->x, work.x, rows, heads, heads * 128, SCAN_SUBTILE, 1, swizzled));
-    TRY(map_panels(&maps->bc, work.bc, rows, panels, panels * 128, SCAN_SUBTILE, 2, swizzled));
+    TRY(map_panels(&maps->x, work.x, rows, heads, pitch, SCAN_SUBTILE, 1, swizzled));
+    TRY(map_panels(&maps->bc, work.bc, rows, panels, pitch, SCAN_SUBTILE, 2, swizzled));
     TRY(map_panels(&maps->z, args->raw, rows, heads, raw_pitch, SCAN_SUBTILE, 1, swizzled));
     return map_panels(&maps->v, args->raw, rows, heads, raw_pitch, SCAN_V_ROWS, 1, swizzled);
 }
@@ -83,6 +84,7 @@ size_t hopper_scan_work(struct hopper_scan_work *work, const struct scan_shape *
     const size_t t = (size_t)tiles;
     char *base = static_cast<char *>(memory);
     size_t used = 0;
+    work->pitch = rows;
     work->x = base + take(&used, r * heads * SCAN_HEAD_DIM * 2);
     work->bc = base + take(&used, r * (size_t)(2 * shape->groups * shape->d_state) * 2);
     work->decay = reinterpret_cast<float4 *>(

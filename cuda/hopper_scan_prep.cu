@@ -11,11 +11,12 @@ constexpr int kThreads = 256;
 constexpr int kTailThreads = 128;
 constexpr int64_t kTailSpans = 4096;
 constexpr int kChannels = 256; // of B and C a block convolves
-constexpr int kHeads = 32;     // whose dt a block computes
+constexpr int kPanels = kChannels / PANEL_COLUMNS;
+constexpr int kHeads = 32; // whose dt a block computes
 
 struct tail_args {
     scan_batch batch;
-    const __nv_bfloat16 *raw; // x, B, C
+    const __nv_bfloat16 *raw; // panels of x, B, C
     int64_t pitch, conv_width;
     int d_conv;
 };
@@ -36,7 +37,7 @@ __global__ void __launch_bounds__(kTailThreads) tail_kernel(tail_args a) {
             const int64_t row = span.rows - (a.d_conv - 1) + k; // below 0: older than the span
             float value = 0.0f;
             if (row >= 0) {
-                value = __bfloat162float(a.raw[(span.row + row) * a.pitch + channel]);
+                value = __bfloat162float(a.raw[panel_at(a.pitch, span.row + row, channel)]);
             } else if (in != nullptr) {
                 value = in[(span.rows + k) * a.conv_width + channel];
             }
@@ -47,8 +48,8 @@ __global__ void __launch_bounds__(kTailThreads) tail_kernel(tail_args a) {
 
 struct prep_args {
     scan_batch batch;
-    const __nv_bfloat16 *raw_bc; // B, C
-    int64_t raw_pitch, bc_width, conv_width, heads;
+    const __nv_bfloat16 *raw_bc; // panels of B, C
+    int64_t raw_pitch, bc_pitch, bc_width, conv_width, heads;
     int d_conv;
     const float *conv_weight, *conv_bias;
     const float *dt_raw, *dt_bias, *a;
@@ -68,7 +69,7 @@ struct subtile {
 
 // Shared memory of a block: raw rows of B and C from SCAN_HALO before the subtile on, or dt and s.
 union prep_memory {
-    __nv_bfloat16 raw[SCAN_HALO + SCAN_SUBTILE][kChannels];
+    __nv_bfloat16 raw[kPanels][SCAN_HALO + SCAN_SUBTILE][PANEL_COLUMNS];
     struct {
         float dt[SCAN_SUBTILE][kHeads + 1];
         float s[SCAN_SUBTILE][kHeads + 1];
@@ -80,21 +81,24 @@ union prep_memory {
 constexpr int kWidth = 4;    // channels a thread convolves
 constexpr int kRunRows = 16; // rows a thread convolves one after the other
 
-// A thread copies a row, then convolves 4 channels x 16 rows. A warp writes 256 bytes of a row.
+// A thread convolves 4 channels x 16 rows. A warp writes a row of two panels at a time.
 __device__ void conv_bc(const prep_args &a, const subtile &tile, const scan_span &span, int part,
                         prep_memory &s, uint64_t *landed, uint32_t parity) {
     const int from = tile.first ? SCAN_HALO : 0;
     const int count = SCAN_HALO - from + tile.rows;
-    const int row = from + (int)threadIdx.x; // of s.raw
-    if (threadIdx.x == 0) ssd::arrive_expect(landed, (uint32_t)(count * sizeof s.raw[0]));
-    if ((int)threadIdx.x < count) {
-        ssd::load_bytes(s.raw[row],
-                        a.raw_bc + (tile.row - SCAN_HALO + row) * a.raw_pitch + part * kChannels,
-                        sizeof s.raw[0], landed);
+    if (threadIdx.x == 0) {
+        ssd::arrive_expect(landed, (uint32_t)(kPanels * count * PANEL_BYTES));
+        for (int panel = 0; panel < kPanels; panel++) {
+            const int64_t first = panel_at(a.raw_pitch, tile.row - SCAN_HALO + from,
+                                           part * kChannels + panel * PANEL_COLUMNS);
+            ssd::load_bytes(s.raw[panel][from], a.raw_bc + first, (uint32_t)(count * PANEL_BYTES),
+                            landed);
+        }
     }
     const int column = (int)threadIdx.x % (kChannels / kWidth) * kWidth;
     const int first = (int)threadIdx.x / (kChannels / kWidth) * kRunRows;
     const int64_t channel = (int64_t)part * kChannels + column; // in B, C
+    const auto &raw = s.raw[column / PANEL_COLUMNS];
     const int64_t conv_channel = a.conv_width - a.bc_width + channel;
     ssd::conv<kWidth> conv;
     ssd::conv_load(conv, a.conv_weight, a.conv_bias, conv_channel, a.d_conv);
@@ -102,7 +106,8 @@ __device__ void conv_bc(const prep_args &a, const subtile &tile, const scan_span
     float window[4][kWidth];
 #    pragma unroll
     for (int i = 0; i < SCAN_HALO; i++) {
-        ssd::unpack(window[i], *reinterpret_cast<const uint2 *>(&s.raw[first + i][column]));
+        ssd::unpack(window[i],
+                    *reinterpret_cast<const uint2 *>(&raw[first + i][column % PANEL_COLUMNS]));
     }
     if (tile.first && first == 0) {
         const float *state = ssd::conv_state(a.batch, span);
@@ -111,16 +116,16 @@ __device__ void conv_bc(const prep_args &a, const subtile &tile, const scan_span
             ssd::halo(window[i], state, a.conv_width, conv_channel, a.d_conv, SCAN_HALO - i);
         }
     }
-    __nv_bfloat16 *out = a.bc + (tile.row + first) * a.bc_width + channel;
+    __nv_bfloat16 *out = a.bc + panel_at(a.bc_pitch, tile.row + first, channel);
 #    pragma unroll
     for (int i = 0; i < kRunRows; i++) {
         float y[kWidth];
-        ssd::unpack(window[(i + 3) % 4],
-                    *reinterpret_cast<const uint2 *>(&s.raw[first + i + SCAN_HALO][column]));
+        ssd::unpack(window[(i + 3) % 4], *reinterpret_cast<const uint2 *>(
+                                             &raw[first + i + SCAN_HALO][column % PANEL_COLUMNS]));
         ssd::conv_row(y, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
                       window[(i + 3) % 4]);
         if (first + i < tile.rows) __stcg(reinterpret_cast<uint2 *>(out), ssd::pack(y));
-        out += a.bc_width;
+        out += PANEL_COLUMNS;
     }
 }
 
@@ -176,12 +181,12 @@ __device__ int chunks_of(int subtiles) {
     return (subtiles * SCAN_SUBTILE + SCAN_CHUNK - 1) / SCAN_CHUNK;
 }
 
-// Tiles with more subtiles first, so that the last block to end has little left to do, and their
-// chunks in the same order. Which of two equally long tiles comes first is left to chance: no
-// result depends on it.
+// Tiles with more subtiles first, so that the last block to end has little left to do. Of equally long
+// ones the chunks from the first tile on, the tiles from the last back: the scan begins with what the
+// tile states' kernel wrote last. Neighbours may change places; no result depends on it.
 __device__ void order_tiles(const prep_args &a) {
     constexpr int kLengths = HOPPER_SCAN_TILE / SCAN_SUBTILE;
-    __shared__ int first[kLengths + 1], next[kLengths + 1], first_chunk[kLengths + 1];
+    __shared__ int last[kLengths + 1], next[kLengths + 1], first_chunk[kLengths + 1];
     if (threadIdx.x < SCAN_TICKETS) a.ticket[threadIdx.x] = 0;
     if (threadIdx.x <= kLengths) next[threadIdx.x] = 0;
     __syncthreads();
@@ -194,9 +199,10 @@ __device__ void order_tiles(const prep_args &a) {
         int chunks = 0;
         for (int length = kLengths; length >= 0; length--) {
             const int count = next[length];
-            first[length] = next[length] = tiles;
+            next[length] = 0;
             first_chunk[length] = chunks;
             tiles += count;
+            last[length] = tiles - 1;
             chunks += count * chunks_of(length);
         }
         *a.chunk_count = chunks;
@@ -206,8 +212,8 @@ __device__ void order_tiles(const prep_args &a) {
         const int length = (a.batch.tile[i].rows + SCAN_SUBTILE - 1) / SCAN_SUBTILE;
         const int chunks = chunks_of(length);
         const int at = atomicAdd(&next[length], 1);
-        int32_t *list = a.chunk_list + first_chunk[length] + (at - first[length]) * chunks;
-        a.order[at] = (int32_t)i;
+        int32_t *list = a.chunk_list + first_chunk[length] + at * chunks;
+        a.order[last[length] - at] = (int32_t)i;
         for (int k = 0; k < chunks; k++) {
             list[k] = (int32_t)i * SCAN_TILE_CHUNKS + k;
         }
@@ -255,7 +261,7 @@ __global__ void __launch_bounds__(kThreads, 4) prep_kernel(prep_args a) {
 }
 
 const __nv_bfloat16 *raw_at(const hopper_scan_args *args, int64_t column) {
-    return static_cast<const __nv_bfloat16 *>(args->raw) + column;
+    return static_cast<const __nv_bfloat16 *>(args->raw) + panel_at(args->raw_pitch, 0, column);
 }
 
 } // namespace
@@ -286,6 +292,7 @@ enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t s
     const prep_args kernel_args = {batch,
                                    raw_at(args, 2 * d_inner),
                                    args->raw_pitch,
+                                   args->work.pitch,
                                    bc_width,
                                    d_inner + bc_width,
                                    shape.heads,

@@ -16,6 +16,7 @@
 // begins: no two of these share 128 rows. It is the state that the tile's rows before leave there: the
 // state is this plus fall[tile][head][k] times the tile's own. Of tile_states none exists where that is zero: a span's first tile without state_in.
 
+#include "cuda/hopper_panels.h"
 #include "cuda/hopper_scan.h"
 
 #include <cuda.h>
@@ -45,7 +46,8 @@ static inline int64_t scan_pairs(const struct hopper_scan_args *args) {
 
 C_BEGIN
 
-// Boxes are [panel][row][64 columns]; a panel is a head, or 64 of the d_state columns.
+// Boxes are [panel][row][64 columns], as memory is; a panel is a head, or 64 of the d_state columns.
+// What a box has beyond the batch's rows is zeros.
 struct scan_maps {
     CUtensorMap raw_x; // raw's x: 2 heads, 64 + SCAN_HALO rows, as they lie
     CUtensorMap x;     // work.x: 1 head, 64 rows, swizzled

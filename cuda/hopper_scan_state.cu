@@ -54,7 +54,7 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
         }
     }
     const int first = place.row * 64 + (place.piece ^ (place.row & 7)) * 8; // row is 4 x
-    __nv_bfloat16 *out = a.x + ((int64_t)info.row + place.row) * (a.heads * 64) + channel;
+    __nv_bfloat16 *out = a.x + panel_at(a.x_pitch, (int64_t)info.row + place.row, channel);
 #    pragma unroll
     for (int i = 0; i < 4; i++) {
         float x[8];
@@ -65,7 +65,7 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
         ssd::conv_row(x, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
                       window[(i + 3) % 4]);
         if (valid && present) {
-            __stcs(reinterpret_cast<uint4 *>(out + i * (a.heads * 64)), ssd::pack(x));
+            __stcs(reinterpret_cast<uint4 *>(out + i * PANEL_COLUMNS), ssd::pack(x));
         }
         const float weight = decay[i].z;
 #    pragma unroll
@@ -247,6 +247,7 @@ enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t 
     const int size = (int)sizeof(shared_memory) + 1024;
     const state_args kernel_args = {args->batch,
                                     static_cast<__nv_bfloat16 *>(args->work.x),
+                                    args->work.pitch,
                                     args->conv_weight,
                                     args->conv_bias,
                                     args->work.decay,

@@ -33,6 +33,7 @@ struct shared_memory {
 struct state_args {
     scan_batch batch;
     __nv_bfloat16 *x;
+    int64_t x_pitch;
     const float *conv_weight, *conv_bias;
     const float4 *decay;
     int64_t decay_pitch;

@@ -3,6 +3,7 @@
 // so that the same token has the same values wherever a batch puts it; and one run over a batch.
 
 #include "cuda/cuda_check.h"
+#include "cuda/hopper_panels.h"
 #include "cuda/hopper_scan.h"
 
 #include <cuda_bf16.h>
@@ -37,7 +38,7 @@ struct shape {
     int conv_width() const {
         return d_inner() + bc_width();
     }
-    int pitch() const {
+    int raw_columns() const {
         return d_inner() + conv_width();
     }
     int64_t conv_offset() const {
@@ -92,12 +93,13 @@ __host__ __device__ inline float drawn(uint64_t a, uint64_t b, uint64_t c) { // 
 }
 
 // document < 0: a row of nobody's; -2: NaN and infinities, else numbers.
-__global__ void fill_rows(__nv_bfloat16 *raw, int pitch, float *dt, int heads, const int2 *row) {
+__global__ void fill_rows(__nv_bfloat16 *raw, int64_t pitch, int columns, float *dt, int heads,
+                          const int2 *row) {
     const int2 at = row[blockIdx.x];
-    for (int c = (int)threadIdx.x; c < pitch; c += (int)blockDim.x) {
+    for (int c = (int)threadIdx.x; c < columns; c += (int)blockDim.x) {
         float value = 2.0f * drawn((uint64_t)at.x + 7, (uint64_t)at.y, (uint64_t)c);
         if (at.x == -2) value = c % 2 == 0 ? NAN : INFINITY;
-        raw[(int64_t)blockIdx.x * pitch + c] = __float2bfloat16(value);
+        raw[panel_at(pitch, blockIdx.x, c)] = __float2bfloat16(value);
     }
     for (int h = (int)threadIdx.x; h < heads; h += (int)blockDim.x) {
         const float value = 3.0f * drawn((uint64_t)at.x + 9, (uint64_t)at.y, (uint64_t)h + 100000);
@@ -204,17 +206,18 @@ struct prepared {
     hopper_scan_args args = {};
     device_array<char> scratch;
 
-    static size_t scratch_bytes(const shape &s, const batch &b) {
+    static size_t scratch_bytes(const shape &s, const batch &b, int64_t spare) {
         struct hopper_scan_work work;
         const scan_shape shape = {s.heads, 64, 128, s.groups};
-        return hopper_scan_work(&work, &shape, (int64_t)b.rows.size(), (int64_t)b.tiles.size(),
-                                nullptr);
+        return hopper_scan_work(&work, &shape, (int64_t)b.rows.size() + 2 * spare,
+                                (int64_t)b.tiles.size(), nullptr);
     }
-    prepared(const layer &from, const batch &b)
+    // spare: rows that raw has room for beyond the batch's; the scratch memory for twice as many.
+    prepared(const layer &from, const batch &b, int64_t spare = 1)
         : l(from), rows((int64_t)b.rows.size()), tile(b.tiles), span(b.spans), row(b.rows),
-          raw(b.rows.size() * (size_t)from.shape.pitch()),
+          raw((b.rows.size() + (size_t)spare) * (size_t)from.shape.raw_columns()),
           dt(b.rows.size() * (size_t)from.shape.heads), sq(dt.count),
-          scratch(scratch_bytes(from.shape, b)) {
+          scratch(scratch_bytes(from.shape, b, spare)) {
         const shape &s = l.shape;
         args.batch = {
             rows,        (int64_t)b.tiles.size(), (int64_t)b.spans.size(), tile.data, span.data,
@@ -222,7 +225,7 @@ struct prepared {
         args.shape = {s.heads, 64, 128, s.groups};
         args.d_conv = s.d_conv;
         args.raw = raw.data;
-        args.raw_pitch = s.pitch();
+        args.raw_pitch = rows + spare;
         args.dt_raw = dt.data;
         args.dt_pitch = s.heads;
         args.conv_weight = l.conv_weight.data;
@@ -235,14 +238,16 @@ struct prepared {
         args.norm_weight = l.norm_weight.data;
         args.sq = sq.data;
         args.multiprocessors = 132;
-        hopper_scan_work(&args.work, &args.shape, rows, (int64_t)b.tiles.size(), scratch.data);
+        hopper_scan_work(&args.work, &args.shape, rows + 2 * spare, (int64_t)b.tiles.size(),
+                         scratch.data);
         fill();
     }
     void fill() {
         scratch.poison();
         sq.poison();
-        fill_rows<<<(unsigned)rows, 256>>>(raw.data, l.shape.pitch(), dt.data, l.shape.heads,
-                                           row.data);
+        raw.poison();
+        fill_rows<<<(unsigned)rows, 256>>>(raw.data, args.raw_pitch, l.shape.raw_columns(), dt.data,
+                                           l.shape.heads, row.data);
         MUST(cudaGetLastError());
     }
     // With `apart` each stage ends before the next is queued, else they may overlap.
@@ -267,9 +272,11 @@ struct prepared {
     }
     outputs get() const {
         outputs out = {std::vector<__nv_bfloat16>((size_t)(rows * l.shape.d_inner())), sq.host()};
-        MUST(cudaMemcpy2D(out.v.data(), (size_t)l.shape.d_inner() * 2, raw.data,
-                          (size_t)l.shape.pitch() * 2, (size_t)l.shape.d_inner() * 2, (size_t)rows,
-                          cudaMemcpyDeviceToHost));
+        for (int h = 0; h < l.shape.heads; h++) {
+            MUST(cudaMemcpy2D(out.v.data() + h * 64, (size_t)l.shape.d_inner() * 2,
+                              raw.data + panel_at(args.raw_pitch, 0, h * 64), PANEL_BYTES,
+                              PANEL_BYTES, (size_t)rows, cudaMemcpyDeviceToHost));
+        }
         return out;
     }
 };

@@ -33,11 +33,11 @@ __global__ void reference_conv(hopper_scan_args a, double *xbc, double *dt, floa
     const int64_t width = d_inner + 2 * a.shape.groups * 128;
     const float *state =
         span.state_in == nullptr ? nullptr : reference_state(a, span) + a.batch.conv_offset / 4;
-    const __nv_bfloat16 *raw = (const __nv_bfloat16 *)a.raw + d_inner;
+    const __nv_bfloat16 *raw = (const __nv_bfloat16 *)a.raw + panel_at(a.raw_pitch, 0, d_inner);
     const int64_t back = a.d_conv - 1;
     for (int64_t c = threadIdx.x; c < width; c += blockDim.x) {
         auto input = [&](int64_t row) -> float {
-            if (row >= 0) return __bfloat162float(raw[(span.row + row) * a.raw_pitch + c]);
+            if (row >= 0) return __bfloat162float(raw[panel_at(a.raw_pitch, span.row + row, c)]);
             return state == nullptr ? 0.0f : state[(row + back) * width + c];
         };
         for (int64_t row = 0; row < span.rows; row++) {
@@ -106,8 +106,8 @@ __global__ void reference_scan(hopper_scan_args a, const double *xbc, const doub
         }
         y += __shfl_xor_sync(~0u, y, 1);
         y += __shfl_xor_sync(~0u, y, 2);
-        const double z =
-            __bfloat162float(((const __nv_bfloat16 *)a.raw)[row * a.raw_pitch + h * 64 + p]);
+        const double z = __bfloat162float(
+            ((const __nv_bfloat16 *)a.raw)[panel_at(a.raw_pitch, row, h * 64 + p)]);
         const double gated = (y + a.d[h] * x) * reference_silu(z);
         if (threadIdx.x % 4 == 0) {
             out.v[row * d_inner + h * 64 + p] = (float)(gated * a.norm_weight[h * 64 + p]);

@@ -87,7 +87,7 @@ inline void time_batch(const char *name, int heads, const std::vector<piece> &pi
     layer l(s);
     states memory(s, 2);
     const batch b(pieces, memory, 0, -1);
-    prepared p(l, b);
+    prepared p(l, b, 0);
     double us[STAGES];
     time_stages(p, us);
     const double rows = (double)b.rows.size();
@@ -140,7 +140,7 @@ inline void time_sustained(int heads) {
             {0, 0, rows, 0, 1, 0}
     },
         memory, 0, -1);
-    prepared p(l, b);
+    prepared p(l, b, 0);
     p.fill();
     const device_array<__nv_bfloat16> raw(p.raw.count);
     const auto renew = [&] {
