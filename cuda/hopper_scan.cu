@@ -237,7 +237,7 @@ enum status hopper_scan(const struct hopper_scan_args *args, cudaStream_t stream
                                 (int32_t)args->shape.groups,
                                 parts,
                                 args->work.decay,
-                                scan_decay_pitch(args->batch.rows),
+                                scan_subtiles(args->batch.rows, args->batch.tiles),
                                 static_cast<const __nv_bfloat16 *>(args->work.tile_states),
                                 static_cast<const __nv_bfloat16 *>(args->work.chunk_states),
                                 args->work.fall,

@@ -21,20 +21,22 @@ C_BEGIN
 
 #define HOPPER_SCAN_TILE 1024
 
+struct scan_decay;
+
 // Scratch memory of a layer, reused by the next. Sizes: hopper_scan_work.
 struct hopper_scan_work {
-    int64_t pitch;        // rows between panels of x and bc (hopper_panels.h)
-    void *x;              // bf16 panels of d_inner columns, convolved
-    void *bc;             // bf16 panels of 2 groups d_state columns, convolved
-    float4 *decay;        // [heads, rows and a subtile]: of each row (hopper_scan_shared.h)
-    float *states;        // [tiles, heads, 8192]: what a tile adds to the state
-    float *carry;         // [tiles, heads]: the factor of the state over a tile
-    float *fall;          // [tiles, heads, 8]: over a tile's first 128 k rows
-    void *chunk_states;   // bf16 [rows / 128 and 1, heads, 8192]: what they add, k from 1
-    void *tile_states;    // bf16 [tiles, heads, 8192]: the state before a tile
-    int32_t *order;       // [tiles]: the tiles, longest first, of equal ones the last first
-    int32_t *chunk_list;  // 8 tile + k of each chunk of 128 rows, longest tiles first
-    int32_t *chunk_count; // how many
+    int64_t pitch;            // rows between panels of x and bc (hopper_panels.h)
+    void *x;                  // bf16 panels of d_inner columns, convolved
+    void *bc;                 // bf16 panels of 2 groups d_state columns, convolved
+    struct scan_decay *decay; // [heads, subtiles] (hopper_scan_shared.h)
+    float *states;            // [tiles, heads, 8192]: what a tile adds to the state
+    float *carry;             // [tiles, heads]: the factor of the state over a tile
+    float *fall;              // [tiles, heads, 8]: over a tile's first 128 k rows
+    void *chunk_states;       // bf16 [rows / 128 and 1, heads, 8192]: what they add, k from 1
+    void *tile_states;        // bf16 [tiles, heads, 8192]: the state before a tile
+    int32_t *order;           // [tiles]: the tiles, longest first, of equal ones the last first
+    int32_t *chunk_list;      // 8 tile + k of each chunk of 128 rows, longest tiles first
+    int32_t *chunk_count;     // how many
     int32_t *ticket;
 };
 

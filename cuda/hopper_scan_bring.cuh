@@ -22,10 +22,10 @@ struct unit_info {
 };
 
 struct team_memory {
-    panel state[2], tile_state[2]; // rows p, panels of 64 of n
-    panel x[2], z[2];              // [half]
-    uint4 left[4][128];            // scores of upper rows and lower columns, by thread
-    float4 decay[kTurns][SCAN_CHUNK];
+    panel state[2], tile_state[2];           // rows p, panels of 64 of n
+    panel x[2], z[2];                        // [half]
+    uint4 left[4][128];                      // scores of upper rows and lower columns, by thread
+    alignas(16) scan_decay decay[kTurns][2]; // [half]
     float fall[kTurns][SCAN_TILE_CHUNKS];
     float norm_weight[64];
     uint64_t tile_full, tile_empty, state_full, state_empty, x_full, x_empty, z_full, z_empty;
@@ -45,8 +45,8 @@ struct kernel_args {
     __nv_bfloat16 *raw;
     int64_t raw_pitch;
     int32_t heads, groups, parts; // parts: of a group's heads, each a unit
-    const float4 *decay;
-    int64_t decay_pitch;
+    const scan_decay *decay;
+    int64_t subtiles;
     const __nv_bfloat16 *tile_states, *chunk_states;
     const float *fall, *d, *norm_weight;
     float *sq;
@@ -86,12 +86,12 @@ __device__ inline void bring_head(const kernel_args &a, const scan_maps &maps, t
     await(&s.tile_empty, free);
     bring_state(s.tile_state, tile_state, later && from_tile, &s.tile_full, policy_last());
     const uint32_t turn = n % kTurns;
-    const uint32_t decays = (uint32_t)(halves * SCAN_SUBTILE * sizeof s.decay[0][0]);
+    const uint32_t decays = (uint32_t)(halves * sizeof s.decay[0][0]);
     await(&s.decay_empty[turn], (n / kTurns & 1) ^ 1);
     arrive_expect(&s.decay_full[turn], decays + (uint32_t)sizeof s.fall[0]);
     load_bytes(s.fall[turn], a.fall + at * SCAN_TILE_CHUNKS, sizeof s.fall[0], &s.decay_full[turn]);
-    load_bytes(s.decay[turn], a.decay + head * a.decay_pitch + unit.row, decays,
-               &s.decay_full[turn]);
+    load_bytes(s.decay[turn], a.decay + head * a.subtiles + scan_subtile_at(unit.row, unit.tile),
+               decays, &s.decay_full[turn]);
     await(&s.state_empty, free);
     bring_state(s.state,
                 later ? a.chunk_states +

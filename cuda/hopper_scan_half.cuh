@@ -83,12 +83,12 @@ template <int kHalf>
 __device__ __forceinline__ float2 make_masks(uint32_t (&left)[16], uint32_t (&m)[16],
                                              const uint32_t (&score)[16], const team_memory &team,
                                              uint32_t turn, float d, const warp_numbers &w) {
-    const float4 *lower = team.decay[turn];
-    const float4 *own = lower + kHalf * SCAN_SUBTILE;
-    float2 up = make_float2(exp2_fast(own[w.me.top].x), exp2_fast(own[w.me.top + 8].x));
+    const scan_decay &lower = team.decay[turn][0];
+    const scan_decay &own = team.decay[turn][kHalf];
+    float2 up = make_float2(exp2_fast(own.s[w.me.top]), exp2_fast(own.s[w.me.top + 8]));
     if (kHalf == 1) {
         mask_left(left, team.left[0] + w.me.thread, lower, up, w.me);
-        const float f0 = exp2_fast(lower[SCAN_SUBTILE - 1].x);
+        const float f0 = exp2_fast(lower.s[SCAN_SUBTILE - 1]);
         up.x *= f0, up.y *= f0;
     }
     mask_own(m, score, own, d, w.me);

@@ -87,8 +87,8 @@ size_t hopper_scan_work(struct hopper_scan_work *work, const struct scan_shape *
     work->pitch = rows;
     work->x = base + take(&used, r * heads * SCAN_HEAD_DIM * 2);
     work->bc = base + take(&used, r * (size_t)(2 * shape->groups * shape->d_state) * 2);
-    work->decay = reinterpret_cast<float4 *>(
-        base + take(&used, heads * (size_t)scan_decay_pitch(rows) * sizeof(float4)));
+    work->decay = reinterpret_cast<scan_decay *>(
+        base + take(&used, heads * (size_t)scan_subtiles(rows, tiles) * sizeof(scan_decay)));
     work->states =
         reinterpret_cast<float *>(base + take(&used, t * heads * SCAN_STATE * sizeof(float)));
     work->carry = reinterpret_cast<float *>(base + take(&used, t * heads * sizeof(float)));

@@ -53,16 +53,16 @@ struct prep_args {
     int d_conv;
     const float *conv_weight, *conv_bias;
     const float *dt_raw, *dt_bias, *a;
-    int64_t dt_pitch, decay_pitch;
+    int64_t dt_pitch, subtiles;
     float least, most;
     __nv_bfloat16 *bc;
-    float4 *decay;
+    scan_decay *decay;
     int32_t *order, *chunk_list, *chunk_count, *ticket;
     int64_t subtile_step, conv_parts, parts; // of a block's number: tile, first subtile, part
 };
 
 struct subtile {
-    int64_t row;
+    int64_t row, number;
     int rows;
     bool first; // of the span
 };
@@ -172,8 +172,11 @@ __device__ void decays(const prep_args &a, const subtile &tile, int part, prep_m
         const int last = tile.rows - 1;
         const float w = ssd::exp2_fast(s[last][h] - s[row][h]) * dt[row][h];
         const float e = ssd::exp2_fast(s[min(row | 15, last)][h] - s[row][h]) * dt[row][h];
-        a.decay[(first_head + h) * a.decay_pitch + tile.row + row] =
-            make_float4(s[row][h], dt[row][h], w, e);
+        scan_decay &out = a.decay[(first_head + h) * a.subtiles + tile.number];
+        out.s[row] = s[row][h];
+        out.w[row] = w;
+        out.e[row] = e;
+        out.dt[row] = dt[row][h];
     }
 }
 
@@ -240,15 +243,16 @@ __global__ void __launch_bounds__(kThreads, 4) prep_kernel(prep_args a) {
     }
     const uint32_t block = blockIdx.x - 1;
     const int part = (int)(block % (uint32_t)a.parts);
-    const scan_tile tile = a.batch.tile[block / (uint32_t)(a.parts * a.subtile_step)];
+    const int64_t number = block / (uint32_t)(a.parts * a.subtile_step);
+    const scan_tile tile = a.batch.tile[number];
     const scan_span span = a.batch.span[tile.span];
     const int step = (int)a.subtile_step * SCAN_SUBTILE;
     uint32_t parity = 0;
     for (int at = (int)(block / (uint32_t)a.parts % (uint32_t)a.subtile_step) * SCAN_SUBTILE;
          at < tile.rows; at += step) {
         const int left = tile.rows - at;
-        const subtile sub = {tile.row + at, left < SCAN_SUBTILE ? left : SCAN_SUBTILE,
-                             tile.row + at == span.row};
+        const subtile sub = {tile.row + at, scan_subtile_at(tile.row + at, number),
+                             left < SCAN_SUBTILE ? left : SCAN_SUBTILE, tile.row + at == span.row};
         __syncthreads(); // the shared memory of the subtile before is free
         if (part < a.conv_parts) {
             conv_bc(a, sub, span, part, memory, &landed, parity);
@@ -303,7 +307,7 @@ enum status scan_prep_launch(const struct hopper_scan_args *args, cudaStream_t s
                                    args->dt_bias,
                                    args->a,
                                    args->dt_pitch,
-                                   scan_decay_pitch(batch.rows),
+                                   scan_subtiles(batch.rows, batch.tiles),
                                    args->dt_least,
                                    args->dt_most,
                                    static_cast<__nv_bfloat16 *>(args->work.bc),

@@ -2,11 +2,7 @@
 // What the kernels of the Hopper scan agree on: sizes, the order of their scratch memory, and the
 // maps by which the tensor copies read and write.
 //
-// decay[head][row], a row's numbers within its subtile of 64 rows, `last` being the subtile's last:
-//   x  s = sum of dt A log2(e) up to and with this row, so exp(sum of dt A) = 2^s; never rises
-//   y  dt
-//   z  w = 2^(s_last - s) dt, the weight of this row in the state after the subtile
-//   w  e = 2^(s_end - s) dt, with `end` the last of the row's block of 16
+// decay[head][subtile], a scan_decay each, as scan_subtile_at numbers them.
 // states[tile][head][16][128][4], the order in which a warpgroup's accumulator lies in its threads:
 //   float e of piece j of thread t is H[p][n] with p = 16 (t / 32) + t % 32 / 4 + 8 (e / 2),
 //   n = 8 j + 2 (t % 4) + e % 2.
@@ -34,8 +30,22 @@ enum {
     SCAN_HALO = 3,    // rows before a tile that the convolution looks at
 };
 
-static inline int64_t scan_decay_pitch(int64_t rows) { // copies are of whole subtiles
-    return rows + SCAN_SUBTILE;
+// What the rows of a subtile do, `last` being its last row: s = sum of dt A log2(e) up to and with the
+// row, so exp(sum of dt A) = 2^s; never rises. Each kernel takes what it needs, from the beginning on.
+struct scan_decay {
+    float s[SCAN_SUBTILE];
+    float w[SCAN_SUBTILE]; // 2^(s_last - s) dt, the row's weight in the state after the subtile
+    float e[SCAN_SUBTILE]; // 2^(s_end - s) dt, with `end` the last of the row's block of 16
+    float dt[SCAN_SUBTILE];
+};
+
+// The number of a tile's subtile that begins with `row`. A tile's follow each other, and no two tiles
+// share one, as tiles come in the order of their rows.
+PANEL_FUNCTION int64_t scan_subtile_at(int64_t row, int64_t tile) {
+    return row / SCAN_SUBTILE + tile;
+}
+static inline int64_t scan_subtiles(int64_t rows, int64_t tiles) { // most of a batch
+    return rows / SCAN_SUBTILE + tiles + 1;
 }
 static inline int64_t scan_conv_width(const struct hopper_scan_args *args) {
     return args->shape.heads * SCAN_HEAD_DIM + 2 * args->shape.groups * SCAN_D_STATE;

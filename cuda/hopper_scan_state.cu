@@ -40,7 +40,8 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
                          bool present, __nv_bfloat16 *wx) {
     const int64_t channel = (int64_t)(info.head + group) * 64 + place.piece * 8;
     const __nv_bfloat16 *raw = s.raw[stage][group] + place.row * 64 + place.piece * 8;
-    const float4 *decay = s.decay[stage][group] + place.row;
+    const float4 weights = *reinterpret_cast<const float4 *>(s.decay[stage][group].w + place.row);
+    const float weight[4] = {weights.x, weights.y, weights.z, weights.w};
     float window[4][8];
 #    pragma unroll
     for (int i = 0; i < 3; i++) {
@@ -67,10 +68,9 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
         if (valid && present) {
             __stcs(reinterpret_cast<uint4 *>(out + i * PANEL_COLUMNS), ssd::pack(x));
         }
-        const float weight = decay[i].z;
 #    pragma unroll
         for (int c = 0; c < 8; c++) {
-            x[c] *= weight;
+            x[c] *= weight[i];
         }
         *reinterpret_cast<ssd::piece<8> *>(wx + (first ^ i * 8) + i * 64) = ssd::pack(x);
     }
@@ -189,7 +189,7 @@ __device__ void consume(const state_args &a, shared_memory &s) {
                 hand_out(added, s.state[group], a.chunk_states + image * (SCAN_STATE * 2), thread);
             }
         }
-        const float log_last = s.decay[stage][group][min(info.rows, SCAN_SUBTILE) - 1].x;
+        const float log_last = s.decay[stage][group].s[min(info.rows, SCAN_SUBTILE) - 1];
         const float last = ssd::exp2_fast(log_last);
 #    pragma unroll
         for (int i = 0; i < 64; i++) {
@@ -251,7 +251,7 @@ enum status scan_state_launch(const struct hopper_scan_args *args, cudaStream_t 
                                     args->conv_weight,
                                     args->conv_bias,
                                     args->work.decay,
-                                    scan_decay_pitch(args->batch.rows),
+                                    scan_subtiles(args->batch.rows, args->batch.tiles),
                                     args->work.states,
                                     args->work.carry,
                                     args->work.fall,

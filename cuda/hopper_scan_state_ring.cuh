@@ -20,12 +20,16 @@ struct stage_info {
     int32_t head, tile, span, flags;
 };
 
+struct decay_used { // the beginning of a scan_decay
+    float s[SCAN_SUBTILE], w[SCAN_SUBTILE];
+};
+
 struct shared_memory {
     __nv_bfloat16 b[kStages][2][kPanel]; // swizzled; panels of 64 of n
     __nv_bfloat16 wx[2][2][kPanel];      // [head][t % 2], swizzled
     __nv_bfloat16 state[2][2][kPanel];   // [head], an image that leaves
     __nv_bfloat16 raw[kStages][2][kRows * 64];
-    float4 decay[kStages][2][SCAN_SUBTILE];
+    alignas(16) decay_used decay[kStages][2];
     stage_info info[kStages];
     uint64_t full[kStages], empty[kStages];
 };
@@ -35,8 +39,8 @@ struct state_args {
     __nv_bfloat16 *x;
     int64_t x_pitch;
     const float *conv_weight, *conv_bias;
-    const float4 *decay;
-    int64_t decay_pitch;
+    const scan_decay *decay;
+    int64_t subtiles;
     float *states, *carry, *fall;
     char *chunk_states;
     const int32_t *order;
@@ -79,8 +83,9 @@ __device__ inline void produce(const state_args &a, const scan_maps &maps, share
                           sizeof s.raw[0] + sizeof s.decay[0] + (adds ? sizeof s.b[0] : 0));
             load_box(s.raw[stage], &maps.raw_x, 0, row - SCAN_HALO, head, &s.full[stage], once);
             for (int h = 0; h < 2; h++) { // an absent head's are of the last one: never used
-                load_bytes(s.decay[stage][h],
-                           a.decay + min((int64_t)head + h, a.heads - 1) * a.decay_pitch + row,
+                load_bytes(&s.decay[stage][h],
+                           a.decay + min((int64_t)head + h, a.heads - 1) * a.subtiles +
+                               scan_subtile_at(row, index),
                            sizeof s.decay[0][0], &s.full[stage]);
             }
             if (adds) load_box(s.b[stage], &maps.bc, 0, row, panel, &s.full[stage], again);

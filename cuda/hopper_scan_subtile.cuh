@@ -44,21 +44,23 @@ __device__ inline float kept(float value, uint32_t mask) { // a select would bec
 }
 
 // 16 columns left of the warp's rows, M_ij = score_ij e_j 2^(s_i - s_end) with `end` the last of these
-// columns: s falls, so neither factor is above 1, but for dt.
-__device__ inline void mask_block(uint32_t *m, const uint32_t *score, const float4 *column,
-                                  float2 rise) {
-    const float e[4] = {column[0].w, column[1].w, column[8].w, column[9].w};
+// columns: s falls, so neither factor is above 1, but for dt. e: from the thread's first column on.
+__device__ inline void mask_block(uint32_t *m, const uint32_t *score, const float *e, float2 rise) {
+    const float2 near = load2(e);
+    const float2 far = load2(e + 8);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         const float up = i % 2 == 0 ? rise.x : rise.y;
-        m[i] = multiply_pairs(score[i], pack(up * e[i / 2 * 2], up * e[i / 2 * 2 + 1]));
+        const float2 column = i < 2 ? near : far;
+        m[i] = multiply_pairs(score[i], pack(up * column.x, up * column.y));
     }
 }
 
 // The 16 columns on the diagonal, M_ij = score_ij 2^(s_i - s_j) dt_j for j <= i, and D more for j = i.
 // What is right of the diagonal may be NaN, so it is cut out, not multiplied.
-__device__ inline void mask_diagonal(uint32_t *m, const uint32_t *score, const float4 *column,
-                                     float s_top, float s_low, float d, const place &me) {
+__device__ inline void mask_diagonal(uint32_t *m, const uint32_t *score, const scan_decay &decay,
+                                     int column, float s_top, float s_low, float d,
+                                     const place &me) {
     const int row = me.top % 16;
     const uint32_t left = 2 * me.quad <= row ? ~0u : 0u;
     const uint32_t right = 2 * me.quad < row ? ~0u : 0u;
@@ -66,14 +68,14 @@ __device__ inline void mask_diagonal(uint32_t *m, const uint32_t *score, const f
     const float d_right = 2 * me.quad + 1 == row ? d : 0.0f;
     // M_ij / score_ij of row top, columns 0 to 7; of row top + 8, columns 0 to 7 and 8 to 15
     float top[2], low_left[2], low_right[2];
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const float2 near = load2(&column[i].x);
-        const float2 far = load2(&column[8 + i].x);
-        top[i] = exp2_fast(s_top - near.x) * near.y;
-        low_left[i] = exp2_fast(s_low - near.x) * near.y;
-        low_right[i] = exp2_fast(s_low - far.x) * far.y;
-    }
+    const float2 s_near = load2(decay.s + column), dt_near = load2(decay.dt + column);
+    const float2 s_far = load2(decay.s + column + 8), dt_far = load2(decay.dt + column + 8);
+    top[0] = exp2_fast(s_top - s_near.x) * dt_near.x;
+    top[1] = exp2_fast(s_top - s_near.y) * dt_near.y;
+    low_left[0] = exp2_fast(s_low - s_near.x) * dt_near.x;
+    low_left[1] = exp2_fast(s_low - s_near.y) * dt_near.y;
+    low_right[0] = exp2_fast(s_low - s_far.x) * dt_far.x;
+    low_right[1] = exp2_fast(s_low - s_far.y) * dt_far.y;
     m[0] = pack(kept(low(score[0]) * top[0], left) + d_left,
                 kept(high(score[0]) * top[1], right) + d_right);
     m[1] = multiply_pairs(score[1], pack(low_left[0], low_left[1]));
@@ -83,19 +85,19 @@ __device__ inline void mask_diagonal(uint32_t *m, const uint32_t *score, const f
 }
 
 // M of a half's own rows and columns.
-__device__ inline void mask_own(uint32_t (&m)[16], const uint32_t (&score)[16], const float4 *decay,
-                                float d, const place &me) {
-    const float s_top = decay[me.top].x;
-    const float s_low = decay[me.top + 8].x;
+__device__ inline void mask_own(uint32_t (&m)[16], const uint32_t (&score)[16],
+                                const scan_decay &decay, float d, const place &me) {
+    const float s_top = decay.s[me.top];
+    const float s_low = decay.s[me.top + 8];
 #pragma unroll
     for (int k = 0; k < 4; k++) { // 16 columns at a time
-        const float4 *column = decay + 16 * k + 2 * me.quad;
+        const int column = 16 * k + 2 * me.quad;
         if (k < me.warp) {
-            const float end = decay[16 * k + 15].x;
-            mask_block(m + 4 * k, score + 4 * k, column,
+            const float end = decay.s[16 * k + 15];
+            mask_block(m + 4 * k, score + 4 * k, decay.e + column,
                        make_float2(exp2_fast(s_top - end), exp2_fast(s_low - end)));
         } else if (k == me.warp) {
-            mask_diagonal(m + 4 * k, score + 4 * k, column, s_top, s_low, d, me);
+            mask_diagonal(m + 4 * k, score + 4 * k, decay, column, s_top, s_low, d, me);
         } else {
             m[4 * k] = m[4 * k + 1] = m[4 * k + 2] = m[4 * k + 3] = 0;
         }
@@ -104,18 +106,20 @@ __device__ inline void mask_own(uint32_t (&m)[16], const uint32_t (&score)[16], 
 
 // M of upper rows and lower columns. rise: the decay from the upper half's start to the rows top and
 // top + 8; w_j is that from column j to it, with dt_j.
-__device__ inline void mask_left(uint32_t (&m)[16], const uint4 *score, const float4 *lower,
+__device__ inline void mask_left(uint32_t (&m)[16], const uint4 *score, const scan_decay &lower,
                                  float2 rise, const place &me) {
 #pragma unroll
     for (int k = 0; k < 4; k++) { // 16 columns at a time
-        const float4 *column = lower + 16 * k + 2 * me.quad;
-        const float w[4] = {column[0].z, column[1].z, column[8].z, column[9].z};
+        const float *w = lower.w + 16 * k + 2 * me.quad;
+        const float2 near = load2(w);
+        const float2 far = load2(w + 8);
         const uint4 four = score[128 * k];
         const uint32_t pair[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const float up = i % 2 == 0 ? rise.x : rise.y;
-            m[4 * k + i] = multiply_pairs(pair[i], pack(up * w[i / 2 * 2], up * w[i / 2 * 2 + 1]));
+            const float2 column = i < 2 ? near : far;
+            m[4 * k + i] = multiply_pairs(pair[i], pack(up * column.x, up * column.y));
         }
     }
 }

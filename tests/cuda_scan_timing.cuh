@@ -80,8 +80,8 @@ inline std::vector<piece> log_uniform(int rows) {
 }
 
 // Bytes that memory must move, at least: prep reads B, C, dt and writes B', C', decays; state reads
-// x, B', decays and writes x', sums and the images before chunks; pass reads the sums and writes the images
-// before tiles; scan reads x', z, B', C', decays, images and writes v and sq.
+// x, B', half of the decays and writes x', sums and the images before chunks; pass reads the sums and
+// writes the images before tiles; scan reads x', z, B', C', decays, images and writes v and sq.
 inline void time_batch(const char *name, int heads, const std::vector<piece> &pieces) {
     const shape s = {heads, 1, 4, true};
     layer l(s);
@@ -97,7 +97,7 @@ inline void time_batch(const char *name, int heads, const std::vector<piece> &pi
     for (const scan_tile &tile : b.tiles)
         images += (double)((tile.rows - 1) / SCAN_CHUNK) * heads * 8192 * 2;
     const double bytes[STAGES] = {
-        2 * narrow + rows * heads * 4 + decay, 2 * wide + narrow / 2 + decay + state + images,
+        2 * narrow + rows * heads * 4 + decay, 2 * wide + narrow / 2 + decay / 2 + state + images,
         state * 3 / 2, 3 * wide + narrow + decay + rows * heads * 4 + images + state / 2};
     const double predicted[STAGES] = {13.0, 87.0, 19.0, 130.0}; // at 32 heads
     const double total = time_layer(p);
