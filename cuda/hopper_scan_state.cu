@@ -66,7 +66,7 @@ __device__ void convolve(const state_args &a, const shared_memory &s, const ssd:
         ssd::conv_row(x, conv, window[i % 4], window[(i + 1) % 4], window[(i + 2) % 4],
                       window[(i + 3) % 4]);
         if (valid && present) {
-            __stcs(reinterpret_cast<uint4 *>(out + i * PANEL_COLUMNS), ssd::pack(x));
+            __stcg(reinterpret_cast<uint4 *>(out + i * PANEL_COLUMNS), ssd::pack(x));
         }
 #    pragma unroll
         for (int c = 0; c < 8; c++) {
