@@ -10,7 +10,7 @@ C_BEGIN
 
 // Raised with every change of this file, ops/backend.h, ops/transport.h, ops/base/status.h,
 // ops/base/library.h or ops/base/log.h.
-#define PLUGIN_ABI    9
+#define PLUGIN_ABI    10
 #define PLUGIN_FILE   "liblongscan_cuda.so"
 #define PLUGIN_SYMBOL "longscan_cuda_plugin"
 

@@ -136,7 +136,10 @@ struct best_args {
     struct best_token *best; // [rows], backend memory
 };
 
-#define BACKEND_MARKS 2
+// The pipeline's worker has the first marks, one a step under way; the model the others, one a step whose
+// tables are under way.
+#define MODEL_MARK    2
+#define BACKEND_MARKS 4
 
 // What this machine can do at most, as measured. 0: could not be measured.
 struct ceilings {
@@ -170,7 +173,7 @@ struct backend_table {
     enum status (*wait)(struct backend *backend);
     // Queued: mark `which` (below BACKEND_MARKS) is here now, and nowhere before.
     enum status (*mark)(struct backend *backend, int32_t which);
-    // Has the queue come to the mark? Never waits. Errors: PEER.
+    // Has the queue come to the mark, or was none set? Never waits. Errors: PEER.
     enum status (*reached)(struct backend *backend, int32_t which, bool *reached);
     void (*close)(struct backend *backend);
 

@@ -4,12 +4,10 @@
 #include "ops/base/check.h"
 #include "ops/model/mamba2.h"
 
-#include <string.h>
-
 struct running {
     struct model *model;
     const struct model_step *step;
-    const struct windows *windows;
+    struct step_tables tables;
     bool early; // a span is so short that its convolution tail needs what comes from the left
 };
 
@@ -49,8 +47,9 @@ static enum status run_window(const struct running *running, int32_t layer, int6
     struct model *model = running->model;
     struct mixer *mixer = model->mixer;
     const struct mixer_table *table = mixer->table;
-    const struct window *window = &running->windows->window[at];
-    const bool first = at == 0, last = at == running->windows->count - 1;
+    const struct windows *windows = &model->tables.windows;
+    const struct window *window = &windows->window[at];
+    const bool first = at == 0, last = at == windows->count - 1;
     const bool end = layer == model->info.layers - 1;
     const struct mixer_call call = {
         .weights = &model->layers[layer],
@@ -58,8 +57,8 @@ static enum status run_window(const struct running *running, int32_t layer, int6
         .batch = {.rows = window->rows,
                   .tiles = window->tiles,
                   .spans = window->pieces,
-                  .tile = model->tile + window->first_tile,
-                  .span = model->piece + window->first_piece,
+                  .tile = running->tables.tile + window->first_tile,
+                  .span = running->tables.piece + window->first_piece,
                   .layer = layer,
                   .conv_offset = (int64_t)model->info.ssm_bytes},
         .row = window->row,
@@ -79,62 +78,21 @@ static enum status run_window(const struct running *running, int32_t layer, int6
 
 static enum status run_layers(const struct running *running) {
     for (int32_t layer = 0; layer < running->model->info.layers; layer++) {
-        for (int64_t window = 0; window < running->windows->count; window++) {
+        for (int64_t window = 0; window < running->model->tables.windows.count; window++) {
             TRY(run_window(running, layer, window));
         }
     }
     return STATUS_OK;
 }
 
-static void staging_passed(void *argument) {
-    struct staging *staging = argument;
-    atomic_store(&staging->busy, false);
-}
-
-static enum status upload_asked(const struct model *model, const struct staging *staging,
-                                const struct model_step *step) {
-    const size_t count = (size_t)step->asked_count;
-    if (count == 0) return STATUS_OK;
-    memcpy(staging->asked, step->asked, count * sizeof *step->asked);
-    for (size_t i = 0; i < count; i++) {
-        staging->asked[count + i] = step->target[step->asked[i]];
-    }
-    return model->backend->table->upload(model->backend, model->asked, staging->asked,
-                                         2 * count * sizeof *staging->asked);
-}
-
-// The step's tables to the backend, by way of a staging that no queued upload reads any more.
-static enum status upload_step(struct running *running) {
+static enum status ask(const struct running *running) {
     struct model *model = running->model;
     struct backend *backend = model->backend;
-    const struct backend_table *table = backend->table;
     const struct model_step *step = running->step;
-    struct staging *staging = &model->staging[model->turn];
-    struct windows *windows = &staging->windows;
-    const size_t rows = (size_t)step->rows;
-    if (atomic_load(&staging->busy)) TRY(table->wait(backend));
-    model->turn = 1 - model->turn;
-    memcpy(staging->token, step->token, rows * sizeof *staging->token);
-    memcpy(staging->target, step->target, rows * sizeof *staging->target);
-    windows_cut(&model->cutting, step->spans, step->span_count, windows);
-    running->windows = windows;
-    atomic_store(&staging->busy, true);
-    TRY(table->upload(backend, model->token, staging->token, rows * sizeof *staging->token));
-    TRY(table->upload(backend, model->target, staging->target, rows * sizeof *staging->target));
-    TRY(upload_asked(model, staging, step));
-    TRY(table->upload(backend, model->tile, windows->tile,
-                      (size_t)windows->tiles * sizeof *windows->tile));
-    TRY(table->upload(backend, model->piece, windows->piece,
-                      (size_t)windows->pieces * sizeof *windows->piece));
-    return table->call(backend, staging_passed, staging);
-}
-
-static enum status ask(struct model *model, const struct model_step *step) {
-    struct backend *backend = model->backend;
     const struct mixer_ask ask = {.norm = model->norm,
                                   .weight = model->head,
-                                  .row = model->asked,
-                                  .target = model->asked + step->asked_count,
+                                  .row = running->tables.asked,
+                                  .target = running->tables.asked + step->asked_count,
                                   .rows = step->asked_count,
                                   .best = model->best};
     if (step->asked_count == 0) return STATUS_OK;
@@ -151,9 +109,9 @@ enum status model_run(struct model *model, const struct model_step *step) {
         const struct model_span *span = &step->spans[i];
         if (span->state_out != NULL && span->rows < config->d_conv - 1) running.early = true;
     }
-    TRY(upload_step(&running));
+    TRY(tables_upload(model->backend, &model->cutting, step, &model->tables, &running.tables));
     const struct mixer_begin begin = {
-        .token = model->token,
+        .token = running.tables.token,
         .embedding = {.data = model->embedding,
                       .rows = config->vocab_size,
                       .columns = config->hidden_size,
@@ -163,13 +121,13 @@ enum status model_run(struct model *model, const struct model_step *step) {
     };
     const struct mixer_head head = {.norm = model->norm,
                                     .weight = model->head,
-                                    .target = model->target,
+                                    .target = running.tables.target,
                                     .nll = model->nll,
                                     .rows = step->rows};
     TRY(model->mixer->table->begin(model->mixer, &begin));
     TRY(run_layers(&running));
     TRY(model->mixer->table->head(model->mixer, &head));
-    TRY(ask(model, step));
+    TRY(ask(&running));
     return model->backend->table->download(model->backend, step->nll, model->nll,
                                            (size_t)step->rows * sizeof *step->nll);
 }

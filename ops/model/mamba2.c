@@ -108,31 +108,15 @@ void model_close(struct model *model) {
     for (int64_t i = 0; model->layers != NULL && i < model->config.layers; i++) {
         close_layer(backend, &model->layers[i]);
     }
-    void *memory[] = {model->embedding,
-                      model->norm,
-                      model->token,
-                      model->target,
-                      model->asked,
-                      model->best,
-                      model->nll,
-                      model->tile,
-                      model->piece,
-                      model->cutting.carry[0],
-                      model->cutting.carry[1]};
+    void *memory[] = {
+        model->embedding,       model->norm, model->best, model->nll, model->cutting.carry[0],
+        model->cutting.carry[1]};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
         backend->table->release(backend, memory[i]);
     }
     if (model->head != NULL) backend->table->release_packed(backend, model->head);
     if (model->mixer != NULL) model->mixer->table->close(model->mixer);
-    for (int i = 0; i < 2; i++) {
-        struct staging *staging = &model->staging[i];
-        backend->table->host_release(backend, staging->token);
-        backend->table->host_release(backend, staging->target);
-        backend->table->host_release(backend, staging->asked);
-        backend->table->host_release(backend, staging->windows.tile);
-        backend->table->host_release(backend, staging->windows.piece);
-        free(staging->windows.window);
-    }
+    tables_room_free(backend, &model->tables);
     free(model->layers);
     free(model);
 }

@@ -4,19 +4,8 @@
 #include "ops/mixer.h"
 #include "ops/model/config.h"
 #include "ops/model/model.h"
+#include "ops/model/tables.h"
 #include "ops/model/weights.h"
-#include "ops/model/windows.h"
-
-#include <stdatomic.h>
-
-// Host memory (the backend's kind) that uploads of a step read from. Two, so that a step can be queued while the one
-// before has not begun; `busy` is cleared by the queue when it has passed the uploads.
-struct staging {
-    int32_t *token, *target;
-    int32_t *asked; // of a step that asks of n rows: those, then their targets
-    struct windows windows;
-    atomic_bool busy;
-};
 
 // Owns all its pointers but backend.
 struct model {
@@ -31,16 +20,10 @@ struct model {
     float *embedding, *norm;
     struct packed_weight *head;
 
-    // A step's rows, in backend memory.
-    int32_t *token, *target;
-    int32_t *asked; // as in the staging
+    // Of a step; best and nll in backend memory.
+    struct tables_room tables;
     struct best_token *best;
     float *nll;
-    struct scan_tile *tile;
-    struct scan_span *piece;
-
-    struct staging staging[2];
-    int turn;
 };
 
 // The two halves of model_open, for whoever has weights of his own (ops/model/random_weights.h) or

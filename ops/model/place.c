@@ -110,30 +110,6 @@ static enum status open_mixer(struct model *model) {
     return model->mixer != NULL ? STATUS_OK : op_mixer_open(backend, &shape, &model->mixer);
 }
 
-static enum status make_staging(struct backend *backend, struct staging *staging, int64_t rows,
-                                int64_t asked, int64_t pieces) {
-    const struct {
-        void *place;
-        int64_t count;
-        size_t element;
-    } tables[] = {
-        {&staging->token,         rows,      sizeof *staging->token        },
-        {&staging->target,        rows,      sizeof *staging->target       },
-        {&staging->asked,         2 * asked, sizeof *staging->asked        },
-        {&staging->windows.tile,  rows,      sizeof *staging->windows.tile },
-        {&staging->windows.piece, pieces,    sizeof *staging->windows.piece},
-    };
-    atomic_init(&staging->busy, false);
-    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
-        if (tables[i].count == 0) continue;
-        TRY(backend->table->host_alloc(backend, (size_t)tables[i].count * tables[i].element,
-                                       (void **)tables[i].place));
-    }
-    staging->windows.window = calloc((size_t)rows, sizeof *staging->windows.window);
-    if (staging->windows.window != NULL) return STATUS_OK;
-    return FAIL(NO_MEMORY, "tables of a step of %lld tokens", (long long)rows);
-}
-
 enum status model_place_buffers(struct model *model) {
     const int64_t rows = model->step_tokens, asked = model->asked_most;
     TRY(open_mixer(model));
@@ -141,29 +117,20 @@ enum status model_place_buffers(struct model *model) {
                                                .window_tiles = model->mixer->window_tiles,
                                                .tile_tokens = model->mixer->tile_tokens,
                                                .layer_bytes = (int64_t)model->info.layer_bytes};
-    const int64_t pieces = windows_pieces_most(&model->cutting, rows);
     const struct {
         void *place;
         int64_t rows;
         size_t element;
     } buffers[] = {
-        {&model->token,            rows,                             sizeof *model->token },
-        {&model->target,           rows,                             sizeof *model->target},
-        {&model->asked,            2 * asked,                        sizeof *model->asked },
-        {&model->best,             asked,                            sizeof *model->best  },
-        {&model->nll,              rows,                             sizeof *model->nll   },
-        {&model->tile,             rows,                             sizeof *model->tile  },
-        {&model->piece,            pieces,                           sizeof *model->piece },
-        {&model->cutting.carry[0], (int64_t)model->info.layer_bytes, 1                    },
-        {&model->cutting.carry[1], (int64_t)model->info.layer_bytes, 1                    },
+        {&model->best,             asked,                            sizeof *model->best},
+        {&model->nll,              rows,                             sizeof *model->nll },
+        {&model->cutting.carry[0], (int64_t)model->info.layer_bytes, 1                  },
+        {&model->cutting.carry[1], (int64_t)model->info.layer_bytes, 1                  },
     };
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         if (buffers[i].rows == 0) continue;
         TRY(backend_room(model->backend, buffers[i].rows, 1, buffers[i].element,
                          (void **)buffers[i].place));
     }
-    for (int i = 0; i < 2; i++) {
-        TRY(make_staging(model->backend, &model->staging[i], rows, asked, pieces));
-    }
-    return STATUS_OK;
+    return tables_room_make(model->backend, &model->cutting, rows, asked, &model->tables);
 }
