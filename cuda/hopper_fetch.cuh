@@ -123,22 +123,26 @@ __device__ __forceinline__ void fetch(const problem &p, const typename Work::arg
     }
 }
 
-// One thread: what the multipliers leave in a room goes out, and the stage back to the fetchers.
+// One thread: what the multipliers leave in a room goes out, and the stage back to the fetchers. The side
+// room, the last of a tile, is filled for the next one as soon as its own store has been read.
 template <class Work>
 __device__ __forceinline__ void store_rooms(const problem &p, const typename Work::args &args,
                                             uint32_t stages, control &shared, uint32_t rank) {
-    constexpr uint32_t kStage = kBytesStage<Work::kExtra>;
+    constexpr uint32_t kStage = kBytesStage<Work::kExtra>, kSide = kStage * kStages;
+    constexpr int32_t kRooms = Work::kRooms;
     const uint32_t tiles = tile_count(p);
     const auto give_back = [&](uint32_t slot) {
         for (uint32_t cta = 0; cta < kCluster; cta++)
             barrier_arrive_at(shared_address(&shared.empty[slot]), cta, kWarps);
     };
     uint32_t at = 0, parities = 0; // slot of the next stage; bit s: parity of room_full[s]
+    ring<1> side;
     turns turn(shared);
-    for (uint32_t ticket; (ticket = turn.take<false>()) < tiles;) {
+    for (uint32_t ticket; (ticket = turn.take<false>()) < tiles; side.next()) {
         const tile t = find_tile(p, ticket, rank);
+        Work::fetch_room(args, t, kRooms, stages + kSide, shared_address(&shared.side_here));
         at = (at + (uint32_t)p.steps) % kStages;
-        for (int32_t room = 0; room < Work::kRooms; room++) {
+        for (int32_t room = 0; room < kRooms; room++) {
             barrier_wait(shared_address(&shared.room_full[at]), parities >> at & 1);
             parities ^= 1u << at;
             Work::store_room(args, t, room, stages + at * kStage);
@@ -149,8 +153,12 @@ __device__ __forceinline__ void store_rooms(const problem &p, const typename Wor
             }
             at = (at + 1) % kStages;
         }
-        store_wait<0>();
+        barrier_wait(shared_address(&shared.side_full), side.parity);
+        Work::store_room(args, t, kRooms, stages + kSide);
+        store_commit();
+        store_wait<1>();
         give_back((at + kStages - 1) % kStages);
+        store_wait<0>();
     }
 }
 
@@ -160,16 +168,16 @@ __device__ __forceinline__ void scale_rows(const problem &p, const typename Work
                                            control &shared, uint32_t rank) {
     const uint32_t lane = threadIdx.x % 32, tiles = tile_count(p);
     turns turn(shared);
-    ring<2> at;
+    ring<1> at;
     for (uint32_t ticket; (ticket = turn.take<true>()) < tiles; at.next()) {
         const tile t = find_tile(p, ticket, rank);
-        barrier_wait(shared_address(&shared.scale_empty[at.slot]), at.parity ^ 1);
-        Work::load_factor(args, t, lane, shared.factor[at.slot]);
+        barrier_wait(shared_address(&shared.scale_empty), at.parity ^ 1);
+        Work::load_factor(args, t, lane, shared.factor);
         for (int32_t i = (int32_t)lane; i < kRows; i += 32) {
             if (t.row + i >= p.rows) break;
-            shared.scale[at.slot][i] = row_scale(p.scale, t.row + i);
+            shared.scale[i] = row_scale(p.scale, t.row + i);
         }
-        barrier_arrive(shared_address(&shared.scale_full[at.slot]));
+        barrier_arrive(shared_address(&shared.scale_full));
     }
 }
 

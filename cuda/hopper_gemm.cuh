@@ -16,17 +16,20 @@
 //   ticket taker (CTA 0's fetcher) --turn_full--> everybody in both CTAs --turn_empty--> ticket taker
 //   fetchers of both CTAs          --full-------> multipliers             --empty-------> both fetchers
 //   multipliers                    --room_full--> storer (warp 2)         --empty-------> both fetchers
+//   storer                         --side_here--> multipliers' epilogue   --side_full---> storer
 //   scaler (warp 1)                --scale_full-> multipliers' epilogue   --scale_empty-> scaler
 //
 // Tiles are handed out by tickets, so a cluster that starts late, for want of free SMs, finds the
 // work done.
 //
 // An epilogue's loads and stores wait for one another when all multiprocessors come to them at one time,
-// as they do. So that products do not wait, too, it may leave them to others. Either the Work::kRooms stages
-// behind a tile's steps are its own: the fetcher fills them while the last products run, the multipliers
-// put what goes out in its place, and the storer has the copy engine take it and gives the stage back. Or
-// it holds back what is to be stored (Work::held), and that goes out in parts as the next tile's first
-// products run.
+// as they do. So that products do not wait, too, it may leave them to others. The Work::kRooms stages behind
+// a tile's steps are its own: the fetcher fills them while the last products run, the multipliers put what
+// goes out in its place, and the storer has the copy engine take it and gives the stage back. What the next
+// tile's first products wait for is that these stages are empty, so they are to be few: a side room lies
+// behind the stages, filled while the tile's products run and emptied while the next one's do, by the
+// storer. And what is to be stored may be held back (Work::held), and goes out in parts between the next
+// tile's steps.
 //
 // The order of B's rows in shared memory is the weight map's (hopper_maps.c), chosen so that a thread's
 // sums lie side by side in the output: no exchange between threads before they are stored.
@@ -63,6 +66,7 @@ struct stage_ring {
     control &shared;
     uint32_t stages, stage_bytes;
     ring<kStages> at;
+    ring<1> side;
 
     __device__ uint32_t enter() {
         barrier_wait(shared_address(&shared.full[at.slot]), at.parity);
@@ -72,18 +76,29 @@ struct stage_ring {
         const uint32_t lane = threadIdx.x % 32;
         if (lane < kCluster) barrier_arrive_at(shared_address(&shared.empty[slot]), lane);
     }
+    __device__ uint32_t enter_side() {
+        barrier_wait(shared_address(&shared.side_here), side.parity);
+        return stages + kStages * stage_bytes;
+    }
     // What the warp leaves in a room is there.
     __device__ void leave_room() {
+        leave(&shared.room_full[at.slot]);
+        at.next();
+    }
+    __device__ void leave_side() {
+        leave(&shared.side_full);
+        side.next();
+    }
+    __device__ static void leave(const uint64_t *barrier) {
         store_fence();
         __syncwarp();
-        if (threadIdx.x % 32 == 0) barrier_arrive(shared_address(&shared.room_full[at.slot]));
-        at.next();
+        if (threadIdx.x % 32 == 0) barrier_arrive(shared_address(barrier));
     }
 };
 
 // A B^T of one tile into this multiplier's sums. A stage is given back one step late, when its
-// product has surely ended. meanwhile(0) to meanwhile(kParts - 1) are done while the first steps run,
-// before_last and before_end while the last ones do.
+// product has surely ended. meanwhile(0) to meanwhile(kParts - 1) are spread over the steps, before_last and
+// before_end are done while the last ones run.
 template <int kParts, int kExtra, class Meanwhile, class First, class Do>
 __device__ __forceinline__ void multiply(sums<kExtra> &sum, const problem &p, stage_ring &slots,
                                          uint32_t multiplier, const Meanwhile &meanwhile,
@@ -96,15 +111,18 @@ __device__ __forceinline__ void multiply(sums<kExtra> &sum, const problem &p, st
         last = slots.at.slot;
         slots.at.next();
     };
+    const int32_t gap = (p.steps - 2) / (kParts > 0 ? kParts : 1);
     multiply_step<true>(sum, slots.enter(), multiplier);
     slots.at.next();
 #pragma unroll
     for (int part = 0; part < kParts; part++) {
-        next_step();
+#pragma unroll 1
+        for (int32_t i = 0; i < gap; i++)
+            next_step();
         meanwhile(part);
     }
 #pragma unroll 1
-    for (int32_t step = kParts + 1; step < p.steps; step++) {
+    for (int32_t step = kParts * gap + 1; step < p.steps; step++) {
         if (step == p.steps - 1) before_last();
         next_step();
     }
@@ -136,8 +154,8 @@ __device__ __forceinline__ void work_tiles(const problem &p, const typename Work
     static_assert(Work::kParts + 2 <= kLeastSteps,
                   "the loop over the steps begins before the last");
     turns turn(shared);
-    ring<2> scale;
-    stage_ring slots = {shared, stages, kBytesStage<Work::kExtra>, {}};
+    ring<1> scale;
+    stage_ring slots = {shared, stages, kBytesStage<Work::kExtra>, {}, {}};
     typename Work::held held = {};
     const auto put = [&](int part) { Work::put(args, held, part); };
     uint32_t ticket = turn.take<true>();
@@ -150,7 +168,7 @@ __device__ __forceinline__ void work_tiles(const problem &p, const typename Work
         here.column = t.column;
         here.in_tile = row;
         here.quad = lane % 4;
-        here.factor = shared.factor[scale.slot];
+        here.factor = shared.factor;
         const int32_t extra = t.extra;
         typename Work::early early;
         const auto take_ticket = [&] {
@@ -159,9 +177,9 @@ __device__ __forceinline__ void work_tiles(const problem &p, const typename Work
         };
         const auto take_scale = [&] {
             Work::load(args, here, early);
-            barrier_wait(shared_address(&shared.scale_full[scale.slot]), scale.parity);
-            here.scale[0] = shared.scale[scale.slot][row];
-            here.scale[1] = shared.scale[scale.slot][row + 8];
+            barrier_wait(shared_address(&shared.scale_full), scale.parity);
+            here.scale[0] = shared.scale[row];
+            here.scale[1] = shared.scale[row + 8];
         };
         if (Work::kExtra > 0 && extra >= 0) { // no registers to hold anything back
 #pragma unroll
@@ -177,7 +195,7 @@ __device__ __forceinline__ void work_tiles(const problem &p, const typename Work
             Work::finish(args, here, early, slots, sum.wide, held);
         }
         __syncwarp();
-        if (lane == 0) barrier_arrive(shared_address(&shared.scale_empty[scale.slot]));
+        if (lane == 0) barrier_arrive(shared_address(&shared.scale_empty));
     }
 #pragma unroll
     for (int part = 0; part < Work::kParts; part++)
@@ -196,9 +214,11 @@ __device__ __forceinline__ void init_barriers(control &shared) {
         barrier_init(shared_address(&shared.turn_full[i]), 1);
         barrier_init(shared_address(&shared.turn_empty[i]),
                      kCluster * kTake + 1); // and CTA 1's fetcher
-        barrier_init(shared_address(&shared.scale_full[i]), 32);
-        barrier_init(shared_address(&shared.scale_empty[i]), kWarps);
     }
+    barrier_init(shared_address(&shared.scale_full), 32);
+    barrier_init(shared_address(&shared.scale_empty), kWarps);
+    barrier_init(shared_address(&shared.side_here), 1);
+    barrier_init(shared_address(&shared.side_full), kWarps);
     barrier_init_done();
 }
 
@@ -207,7 +227,7 @@ __global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     product_kernel(const __grid_constant__ problem p,
                    const __grid_constant__ typename Work::args args) {
     extern __shared__ __align__(1024) unsigned char memory[];
-    control &shared = *reinterpret_cast<control *>(memory + kBytesStage<Work::kExtra> * kStages);
+    control &shared = *reinterpret_cast<control *>(memory + kControl<Work>);
     const uint32_t stages = shared_address(memory), rank = cluster_rank();
     const uint32_t group = threadIdx.x / 128, warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {

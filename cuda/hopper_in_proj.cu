@@ -1,6 +1,7 @@
 // in_proj: raw | dt = scale * (u W^T) + bias. The columns of raw are tiles of their own and go out as
 // bf16. The few of dt ride along as extra columns of the last tiles, and stay f32.
 
+#include "cuda/hopper_held.cuh"
 #include "cuda/hopper_launch.cuh"
 
 namespace hopper {
@@ -17,41 +18,29 @@ struct in_proj_work : plain_work {
     static constexpr int kExtra = GEMM_DT;
     static constexpr int kParts = kColumns / PANEL_COLUMNS;
 
-    // A tile that is done but for its stores: they would wait for one another while all multiprocessors
-    // write, and products can run meanwhile.
-    struct held {
-        uint32_t word[64];
-        __nv_bfloat16 *to;               // of the thread's first row and columns
-        int32_t rows_left, columns_left; // from there, from the tile's first
-    };
+    using held = held_rows;
+
     __device__ static void finish(const args &a, const place &here, const early &, stage_ring &,
                                   const float (&sum)[128], held &held);
-    __device__ static void put(const args &a, const held &held, int part);
+    __device__ static void put(const args &a, const held &held, int part) {
+        put_panel(held, a.raw_pitch, part);
+    }
     __device__ static void finish_extra(const args &a, const place &here, int32_t block,
                                         const float (&sum)[GEMM_DT / 2]);
 };
 
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-    const __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t *>(&two);
-}
-
-// Columns 32j + 8 * quad .. + 7 of the tile are sum[16j + 4i + 2h + e], i = 0..3, e = 0..1, and words
-// 8j + 4h .. + 3.
+// The thread's columns of the j-th 32 are sum[16j + 4i + 2h + e], i = 0..3, e = 0..1.
 __device__ __forceinline__ void in_proj_work::finish(const args &a, const place &here,
                                                      const early &, stage_ring &,
                                                      const float (&sum)[128], held &held) {
-    const int32_t first = here.column * kColumns + 8 * (int32_t)here.quad;
-    held.to = a.raw + panel_at(a.raw_pitch, here.row, first);
-    held.rows_left = here.rows - (int32_t)here.row;
-    held.columns_left = a.raw_columns - here.column * kColumns;
+    hold(held, a.raw, a.raw_pitch, a.raw_columns, here);
 #pragma unroll
     for (int j = 0; j < kColumns / 32; j++) {
         float add[8] = {};
         if (a.bias != nullptr && 32 * j < held.columns_left) {
 #pragma unroll
             for (int c = 0; c < 8; c++)
-                add[c] = a.bias[first + 32 * j + c];
+                add[c] = a.bias[column_of(here, j) + c];
         }
 #pragma unroll
         for (int h = 0; h < 2; h++) {
@@ -61,23 +50,6 @@ __device__ __forceinline__ void in_proj_work::finish(const args &a, const place 
                 held.word[8 * j + 4 * h + i] =
                     pack(fmaf(sum[at], here.scale[h], add[2 * i]),
                          fmaf(sum[at + 1], here.scale[h], add[2 * i + 1]));
-            }
-        }
-    }
-}
-
-// A panel.
-__device__ __forceinline__ void in_proj_work::put(const args &a, const held &held, int part) {
-    __nv_bfloat16 *to = held.to + panel_at(a.raw_pitch, 0, part * PANEL_COLUMNS);
-    if (part * PANEL_COLUMNS >= held.columns_left) return;
-#pragma unroll
-    for (int j = 0; j < 2; j++) {
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            const uint32_t *word = held.word + 16 * part + 8 * j + 4 * h;
-            if (8 * h < held.rows_left) {
-                *reinterpret_cast<uint4 *>(to + 8 * h * PANEL_COLUMNS + 32 * j) =
-                    make_uint4(word[0], word[1], word[2], word[3]);
             }
         }
     }

@@ -29,7 +29,7 @@ inline problem make_problem(const gemm_queue *queue, const gemm_operand *a, cons
 // Queues the product. A grid larger than what is free at that time is no loss: see the tickets.
 template <class Work>
 enum status launch(const gemm_queue *queue, const problem &p, const typename Work::args &args) {
-    constexpr int kBytes = (int)kShared<Work::kExtra>;
+    constexpr int kBytes = (int)kShared<Work>;
     const int64_t tiles = (int64_t)p.row_pairs * p.column_tiles;
     const int64_t most = queue->sms / kCluster > 0 ? queue->sms / kCluster : 1;
     const unsigned clusters = (unsigned)(tiles < most ? tiles : most);

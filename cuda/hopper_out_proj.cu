@@ -1,37 +1,36 @@
 // out_proj: r += scale * (v W^T) + bias, in place in f32, and what the next norm wants of the new r:
 // u = bf16(r * norm) and the sum of squares over the tile's columns.
 
+#include "cuda/hopper_held.cuh"
 #include "cuda/hopper_launch.cuh"
 
 namespace hopper {
 
-// 64 columns of the CTA's rows are a round: a panel of u and two of r. Its room is 128 rows of r's old
-// values, in two boxes, which the fetcher brings and the new values replace, and a box of u; all of
-// 128-byte rows, swizzled by 128 bytes.
-constexpr int kRound = PANEL_COLUMNS, kRounds = kColumns / kRound;
-constexpr uint32_t kBoxR = kRows * PANEL_BYTES, kBoxU = kBoxR;
+// A box is a panel of r, of the CTA's rows: 128 bytes a row, swizzled by 128 bytes. The rooms, three boxes
+// each, and the side room, two, are brought r's old values, which the new ones replace. u is held back.
+constexpr uint32_t kBox = kRows * PANEL_BYTES;
+constexpr int kBoxes = kColumns / PANEL_FLOATS, kBoxesRoom = 3;
 
-// The panel of u of the tile's round; r has those of twice the number and the next.
-__device__ __forceinline__ int32_t panel_of(const tile &t, int32_t round) {
-    return t.column * kRounds + round;
-}
-
-// A thread's eight columns of each 32 of the tile: 32j + 8 * quad .. + 7.
-__device__ __forceinline__ int32_t column_of(const place &here, int j) {
-    return here.column * kColumns + 32 * j + 8 * (int32_t)here.quad;
+__device__ __forceinline__ int32_t boxes_in(int32_t room) {
+    return min(kBoxes - room * kBoxesRoom, kBoxesRoom);
 }
 
 template <bool kBias>
 struct out_proj_work : plain_work {
     struct args {
-        CUtensorMap r, u; // boxes of 128 rows and 128 bytes
+        CUtensorMap r; // boxes of 128 rows and 128 bytes
+        __nv_bfloat16 *u;
+        int64_t pitch;
         float *squares;
         const float *bias, *norm;
         int32_t columns, tiles;
     };
     static constexpr int kGroup = 32; // a thread's eight columns lie side by side: 16 bytes of bf16
-    static constexpr int kRooms = kRounds;
-    static_assert(2 * kBoxR + kBoxU <= kBytesStage<kExtra>, "a room");
+    static constexpr int kRooms = kBoxes / kBoxesRoom;
+    static constexpr uint32_t kSideRoom = kBoxes % kBoxesRoom * kBox;
+    static constexpr int kParts = kColumns / PANEL_COLUMNS;
+    static_assert(kBoxesRoom * kBox <= kBytesStage<plain_work::kExtra>, "a room");
+    using held = held_rows;
 
     // norm
     __device__ static void load_factor(const args &a, const tile &t, uint32_t lane, float *factor) {
@@ -40,28 +39,27 @@ struct out_proj_work : plain_work {
             factor[i] = column < a.columns ? a.norm[column] : 0.0f;
         }
     }
-    __device__ static void fetch_room(const args &a, const tile &t, int32_t round, uint32_t room,
+    // Room kRooms is the side room.
+    __device__ static void fetch_room(const args &a, const tile &t, int32_t room, uint32_t to,
                                       uint32_t full) {
-        const int32_t panel = panel_of(t, round);
-        barrier_arrive_expecting(full, 2 * kBoxR);
-        copy_box(room, &a.r, full, t.row, 2 * panel);
-        copy_box(room + kBoxR, &a.r, full, t.row, 2 * panel + 1);
+        const int32_t panel = t.column * kBoxes + room * kBoxesRoom;
+        barrier_arrive_expecting(full, (uint32_t)boxes_in(room) * kBox);
+        for (int32_t i = 0; i < boxes_in(room); i++)
+            copy_box(to + (uint32_t)i * kBox, &a.r, full, t.row, panel + i);
     }
-    __device__ static void store_room(const args &a, const tile &t, int32_t round, uint32_t room) {
-        const int32_t panel = panel_of(t, round);
-        if (panel * kRound >= a.columns) return;
-        store_box(&a.r, room, t.row, 2 * panel);
-        store_box(&a.r, room + kBoxR, t.row, 2 * panel + 1);
-        store_box(&a.u, room + 2 * kBoxR, t.row, panel);
+    __device__ static void store_room(const args &a, const tile &t, int32_t room, uint32_t from) {
+        const int32_t panel = t.column * kBoxes + room * kBoxesRoom;
+        for (int32_t i = 0; i < boxes_in(room); i++) {
+            if ((panel + i) * PANEL_FLOATS < a.columns)
+                store_box(&a.r, from + (uint32_t)i * kBox, t.row, panel + i);
+        }
     }
     __device__ static void finish(const args &a, const place &here, const early &early,
-                                  stage_ring &slots, const float (&sum)[128], held &);
+                                  stage_ring &slots, const float (&sum)[128], held &held);
+    __device__ static void put(const args &a, const held &held, int part) {
+        put_panel(held, a.pitch, part);
+    }
 };
-
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-    const __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
-    return *reinterpret_cast<const uint32_t *>(&two);
-}
 
 __device__ __forceinline__ float4 add(float4 a, float4 b) {
     return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
@@ -73,12 +71,13 @@ __device__ __forceinline__ uint32_t piece(const place &here, uint32_t box, int h
 }
 
 // The thread's eight columns of the j-th 32 are sum[16j + 4i + 2h + e], i = 0..3, e = 0..1: half s of
-// them i = 2s and 2s + 1. A row's squares are summed apart for each of its pieces of 16 bytes.
+// them i = 2s and 2s + 1. A row's squares are summed apart for each of a panel's pieces of 16 bytes, j
+// even and odd.
 template <bool kBias>
 __device__ __forceinline__ void finish_columns(const typename out_proj_work<kBias>::args &a,
                                                const place &here, const float (&sum)[128],
-                                               uint32_t room, int j, float (&squares)[2][2][2]) {
-    const uint32_t box = room + (uint32_t)(j % 2) * kBoxR;
+                                               uint32_t box, int j, float (&squares)[2][2][2],
+                                               held_rows &held) {
     const int32_t column = column_of(here, j);
     const bool there = column < a.columns;
     const float4 *norm = reinterpret_cast<const float4 *>(here.factor + 32 * j + 8 * here.quad);
@@ -97,7 +96,7 @@ __device__ __forceinline__ void finish_columns(const typename out_proj_work<kBia
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         const float scale = here.scale[h];
-        uint32_t word[4];
+        uint32_t *word = held.word + 8 * j + 4 * h;
 #pragma unroll
         for (int s = 0; s < 2; s++) {
             const int at = 16 * j + 8 * s + 2 * h;
@@ -115,24 +114,26 @@ __device__ __forceinline__ void finish_columns(const typename out_proj_work<kBia
             word[2 * s] = pack(y.x * w.x, y.y * w.y);
             word[2 * s + 1] = pack(y.z * w.z, y.w * w.w);
         }
-        store_shared(piece(here, room + 2 * kBoxR, h, 4 * (uint32_t)(j % 2) + here.quad), word[0],
-                     word[1], word[2], word[3]);
     }
 }
 
-// A row's squares: by rising round in a piece, then over its 16 pieces in halves.
+// A row's squares: by rising j in a piece, then over its 16 pieces in halves.
 template <bool kBias>
 __device__ __forceinline__ void out_proj_work<kBias>::finish(const args &a, const place &here,
-                                                             const early &early, stage_ring &slots,
-                                                             const float (&sum)[128], held &) {
-    float squares[2][2][2] = {}; // h, half of the round, half of eight columns
+                                                             const early &, stage_ring &slots,
+                                                             const float (&sum)[128], held &held) {
+    float squares[2][2][2] = {}; // h, j % 2, half of eight columns
+    hold(held, a.u, a.pitch, a.columns, here);
 #pragma unroll
-    for (int round = 0; round < kRounds; round++) {
-        const uint32_t room = slots.enter();
+    for (int room = 0; room <= kRooms; room++) {
+        const bool side = room == kRooms;
+        const uint32_t boxes = side ? slots.enter_side() : slots.enter();
 #pragma unroll
-        for (int j = 2 * round; j < 2 * round + 2; j++)
-            finish_columns<kBias>(a, here, sum, room, j, squares);
-        slots.leave_room();
+        for (int i = 0; i < kBoxesRoom && room * kBoxesRoom + i < kBoxes; i++) {
+            finish_columns<kBias>(a, here, sum, boxes + (uint32_t)i * kBox, room * kBoxesRoom + i,
+                                  squares, held);
+        }
+        side ? slots.leave_side() : slots.leave_room();
     }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -157,14 +158,13 @@ enum status hopper_out_proj(const struct gemm_queue *queue, const struct gemm_ou
     problem p =
         make_problem(queue, args->v, args->weight, args->scale, args->rows, args->n, args->k);
     const int64_t n = args->n;
-    gemm_operand r = {}, u = {};
+    gemm_operand r = {};
     p.backward = true; // the scan before it and the product behind it go forward
     TRY(gemm_operand_rows(&r, args->r, args->rows, 2 * n, args->pitch)); // as pairs of 16 bits
-    TRY(gemm_operand_rows(&u, args->u, args->rows, n, args->pitch));
     const auto start = [&](auto work) {
-        return launch<decltype(work)>(
-            queue, p,
-            {r.map, u.map, args->squares, args->bias, args->norm, (int32_t)n, p.column_tiles});
+        return launch<decltype(work)>(queue, p,
+                                      {r.map, (__nv_bfloat16 *)args->u, args->pitch, args->squares,
+                                       args->bias, args->norm, (int32_t)n, p.column_tiles});
     };
     return args->bias == nullptr ? start(out_proj_work<false>{}) : start(out_proj_work<true>{});
 }

@@ -40,25 +40,29 @@ struct tile {
     int32_t extra;  // index of its block of extra columns; negative: it has none
 };
 
-// Behind the stages.
+// Behind the stages and the side room.
 struct alignas(16) control {
-    float scale[2][kRows];
-    float factor[2][kColumns];
+    float scale[kRows];
+    float factor[kColumns];
     uint64_t full[kStages], empty[kStages], room_full[kStages];
     uint64_t turn_full[2], turn_empty[2];
-    uint64_t scale_full[2], scale_empty[2];
+    uint64_t scale_full, scale_empty;
+    uint64_t side_here, side_full;
     uint32_t turn[2];
 };
 
 template <int kExtra> // columns
 constexpr uint32_t kBytesStage = kBytesA + kBytesB + kDepth * 2 * kExtra;
-template <int kExtra>
-constexpr uint32_t kShared = kBytesStage<kExtra> *kStages + sizeof(control);
+template <class Work>
+constexpr uint32_t kControl = kBytesStage<Work::kExtra> *kStages + Work::kSideRoom; // where it lies
+template <class Work>
+constexpr uint32_t kShared = kControl<Work> + sizeof(control);
 
-// What an epilogue need not have: extra columns, rooms, parts that it holds back, values of the tile's rows
-// that are loaded early, factors of its columns.
+// What an epilogue need not have: extra columns, rooms, bytes of a room beside them, parts that it holds
+// back, values of the tile's rows that are loaded early, factors of its columns.
 struct plain_work {
     static constexpr int kExtra = 0, kRooms = 0, kParts = 0;
+    static constexpr uint32_t kSideRoom = 0;
     struct early {};
     struct held {};
     template <class... Any>
