@@ -54,13 +54,42 @@ __device__ __forceinline__ void prefetch_weights(const problem &p, uint32_t rank
     }
 }
 
-// All steps of one tile into the stages.
+// The side room is the fetcher's: the copy engine takes things in order, so what the last tile left there
+// is to go out behind the steps that the next tile's first products wait for.
+template <class Work>
+struct side_room {
+    const typename Work::args &args;
+    control &shared;
+    uint32_t place;
+    tile t;    // whose values it holds
+    bool used; // it holds some
+    ring<1> at;
+
+    __device__ void fetch(const tile &next) {
+        if (Work::kSideRoom == 0) return;
+        t = next;
+        used = true;
+        store_wait<0>();
+        Work::fetch_room(args, t, (int32_t)Work::kRooms, place, shared_address(&shared.side_here));
+    }
+    __device__ void store() {
+        if (Work::kSideRoom == 0 || !used) return;
+        barrier_wait(shared_address(&shared.side_full), at.parity);
+        at.next();
+        Work::store_room(args, t, (int32_t)Work::kRooms, place);
+        store_commit();
+    }
+};
+
+// All steps of one tile into the stages; meanwhile the side room is emptied and filled.
 template <class Work>
 __device__ __forceinline__ void fetch_tile(const problem &p, uint32_t stages, control &shared,
-                                           ring<kStages> &at, const tile &t, uint32_t rank) {
+                                           ring<kStages> &at, side_room<Work> &side, const tile &t,
+                                           uint32_t rank) {
     constexpr uint32_t kStage = kBytesStage<Work::kExtra>, kRow = kDepth * 2;
     constexpr int32_t kHalf = kColumns / kCluster,
                       kHalfExtra = Work::kExtra / kCluster; // of this CTA
+    static_assert(kStages <= kLeastSteps / 2 + 1, "the side room's store comes before its fetch");
     const int32_t group = first_group<Work>(t, rank);
     const bool extra = Work::kExtra > 0 && t.extra >= 0;
     for (int32_t step = 0; step < p.steps; step++) {
@@ -75,6 +104,8 @@ __device__ __forceinline__ void fetch_tile(const problem &p, uint32_t stages, co
                              t.extra * Work::kExtra + (int32_t)rank * kHalfExtra);
         }
         at.next();
+        if (step == kStages - 1) side.store();
+        if (step == p.steps / 2) side.fetch(t);
     }
 }
 
@@ -96,6 +127,8 @@ template <class Work>
 __device__ __forceinline__ void fetch(const problem &p, const typename Work::args &args,
                                       uint32_t stages, control &shared, uint32_t rank) {
     const uint32_t tiles = tile_count(p);
+    side_room<Work> side = {args, shared, stages + kStages * kBytesStage<Work::kExtra>,
+                            {},   false,  {}};
     ring<kStages> at;
     if (rank == 0) {
         ring<2> turn;
@@ -104,7 +137,7 @@ __device__ __forceinline__ void fetch(const problem &p, const typename Work::arg
         while (ticket < tiles) {
             const tile t = find_tile(p, ticket, rank);
             ticket = atomicAdd(p.ticket, 1u);
-            fetch_tile<Work>(p, stages, shared, at, t, rank);
+            fetch_tile<Work>(p, stages, shared, at, side, t, rank);
             give_turn(shared, turn, ticket);
             fetch_rooms<Work>(args, stages, shared, at, t);
         }
@@ -117,32 +150,30 @@ __device__ __forceinline__ void fetch(const problem &p, const typename Work::arg
         turns turn(shared);
         for (uint32_t ticket; (ticket = turn.take<false>()) < tiles;) {
             const tile t = find_tile(p, ticket, rank);
-            fetch_tile<Work>(p, stages, shared, at, t, rank);
+            fetch_tile<Work>(p, stages, shared, at, side, t, rank);
             fetch_rooms<Work>(args, stages, shared, at, t);
         }
     }
+    side.store();
+    store_wait<0>(); // read before this CTA's memory is another's
 }
 
-// One thread: what the multipliers leave in a room goes out, and the stage back to the fetchers. The side
-// room, the last of a tile, is filled for the next one as soon as its own store has been read.
+// One thread: what the multipliers leave in a room goes out, and the stage back to the fetchers.
 template <class Work>
 __device__ __forceinline__ void store_rooms(const problem &p, const typename Work::args &args,
                                             uint32_t stages, control &shared, uint32_t rank) {
-    constexpr uint32_t kStage = kBytesStage<Work::kExtra>, kSide = kStage * kStages;
-    constexpr int32_t kRooms = Work::kRooms;
+    constexpr uint32_t kStage = kBytesStage<Work::kExtra>;
     const uint32_t tiles = tile_count(p);
     const auto give_back = [&](uint32_t slot) {
         for (uint32_t cta = 0; cta < kCluster; cta++)
             barrier_arrive_at(shared_address(&shared.empty[slot]), cta, kWarps);
     };
     uint32_t at = 0, parities = 0; // slot of the next stage; bit s: parity of room_full[s]
-    ring<1> side;
     turns turn(shared);
-    for (uint32_t ticket; (ticket = turn.take<false>()) < tiles; side.next()) {
+    for (uint32_t ticket; (ticket = turn.take<false>()) < tiles;) {
         const tile t = find_tile(p, ticket, rank);
-        Work::fetch_room(args, t, kRooms, stages + kSide, shared_address(&shared.side_here));
         at = (at + (uint32_t)p.steps) % kStages;
-        for (int32_t room = 0; room < kRooms; room++) {
+        for (int32_t room = 0; room < Work::kRooms; room++) {
             barrier_wait(shared_address(&shared.room_full[at]), parities >> at & 1);
             parities ^= 1u << at;
             Work::store_room(args, t, room, stages + at * kStage);
@@ -153,12 +184,8 @@ __device__ __forceinline__ void store_rooms(const problem &p, const typename Wor
             }
             at = (at + 1) % kStages;
         }
-        barrier_wait(shared_address(&shared.side_full), side.parity);
-        Work::store_room(args, t, kRooms, stages + kSide);
-        store_commit();
-        store_wait<1>();
-        give_back((at + kStages - 1) % kStages);
         store_wait<0>();
+        give_back((at + kStages - 1) % kStages);
     }
 }
 

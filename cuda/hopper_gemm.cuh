@@ -16,7 +16,7 @@
 //   ticket taker (CTA 0's fetcher) --turn_full--> everybody in both CTAs --turn_empty--> ticket taker
 //   fetchers of both CTAs          --full-------> multipliers             --empty-------> both fetchers
 //   multipliers                    --room_full--> storer (warp 2)         --empty-------> both fetchers
-//   storer                         --side_here--> multipliers' epilogue   --side_full---> storer
+//   fetcher                        --side_here--> multipliers' epilogue   --side_full---> fetcher
 //   scaler (warp 1)                --scale_full-> multipliers' epilogue   --scale_empty-> scaler
 //
 // Tiles are handed out by tickets, so a cluster that starts late, for want of free SMs, finds the
@@ -27,9 +27,8 @@
 // a tile's steps are its own: the fetcher fills them while the last products run, the multipliers put what
 // goes out in its place, and the storer has the copy engine take it and gives the stage back. What the next
 // tile's first products wait for is that these stages are empty, so they are to be few: a side room lies
-// behind the stages, filled while the tile's products run and emptied while the next one's do, by the
-// storer. And what is to be stored may be held back (Work::held), and goes out in parts between the next
-// tile's steps.
+// behind the stages, filled while the tile's products run and emptied while the next one's do. And what is
+// to be stored may be held back (Work::held), and goes out in parts between the next tile's steps.
 //
 // The order of B's rows in shared memory is the weight map's (hopper_maps.c), chosen so that a thread's
 // sums lie side by side in the output: no exchange between threads before they are stored.
