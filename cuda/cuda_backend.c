@@ -36,6 +36,13 @@ static enum status cuda_alloc(struct backend *backend, size_t bytes, void **memo
     return STATUS_OK;
 }
 
+static enum status cuda_memory_left(struct backend *backend, size_t *bytes) {
+    size_t all = 0;
+    TRY(cuda_use_device(backend));
+    CUDA_TRY(cudaMemGetInfo(bytes, &all));
+    return STATUS_OK;
+}
+
 static void cuda_release(struct backend *backend, void *memory) {
     // Nothing can be done about a failure here, and the next call will report it again.
     if (memory != NULL && cuda_use_device(backend) == STATUS_OK) (void)cudaFree(memory);
@@ -138,6 +145,7 @@ static void cuda_close(struct backend *backend) {
 static const struct backend_table cuda_table = {
     .name = "cuda",
     .alloc = cuda_alloc,
+    .memory_left = cuda_memory_left,
     .release = cuda_release,
     .host_alloc = cuda_host_alloc,
     .host_release = cuda_host_release,

@@ -155,6 +155,8 @@ struct backend_table {
 
     // Memory of the backend, zeroed, aligned to 64 bytes. Errors: NO_MEMORY, PEER (device lost).
     enum status (*alloc)(struct backend *backend, size_t bytes, void **memory);
+    // Bytes that alloc could give now; others may take them meanwhile. NULL: it has no memory of its own.
+    enum status (*memory_left)(struct backend *backend, size_t *bytes);
     // Accepts NULL. Nothing queued may use the memory any more.
     void (*release)(struct backend *backend, void *memory);
     // Weights that are only read, from host memory into the backend's; queued as upload is, released as

@@ -76,26 +76,31 @@ static void *lead(void *argument) {
     return NULL;
 }
 
-// A GPU's allocations take milliseconds a state and wait for what is queued, so they are made before the
-// first step; ranks may share a GPU, so not all at any price.
-static int64_t slots_at_once(const struct pipeline_settings *settings,
-                             const struct pipeline_rank *rank, size_t slot_bytes) {
-    const int64_t most = (int64_t)(SLOTS_AT_ONCE_BYTES / slot_bytes), need = slots_needed(settings);
-    if (rank->backend->table->host_memory) return 0;
-    return need < most ? need : most;
+// A GPU's allocations take milliseconds a state and wait for what is queued, so as many as steps can
+// need are made before the first, within bounds: ranks may share the GPU.
+static enum status slots_at_once(const struct pipeline_settings *settings, struct backend *backend,
+                                 size_t slot_bytes, int64_t *count) {
+    size_t left = 0;
+    *count = 0;
+    if (backend->table->memory_left == NULL) return STATUS_OK;
+    TRY(backend->table->memory_left(backend, &left));
+    const size_t bytes = left / 2 < SLOTS_AT_ONCE_BYTES ? left / 2 : SLOTS_AT_ONCE_BYTES;
+    const int64_t most = (int64_t)(bytes / slot_bytes), need = slots_needed(settings);
+    *count = need < most ? need : most;
+    return STATUS_OK;
 }
 
 static enum status open_slots(const struct pipeline_settings *settings,
                               const struct pipeline_rank *rank, struct slots **slots) {
     const struct model_info *info = model_info(rank->model);
     const size_t slot_bytes = (size_t)info->layers * info->layer_bytes;
-    const struct slots_settings store = {
+    struct slots_settings store = {
         .slot_bytes = slot_bytes,
         .device_slots = slots_of(settings),
-        .at_once = slots_at_once(settings, rank, slot_bytes),
         .host_bytes = settings->host_slots_bytes,
         .folder = settings->spill_folder,
     };
+    TRY(slots_at_once(settings, rank->backend, slot_bytes, &store.at_once));
     return slots_open(rank->backend, &store, slots);
 }
 

@@ -24,25 +24,13 @@ static enum status slot_allocate(struct slots *slots, char **state) {
     return STATUS_OK;
 }
 
-// Where memory is short a job may still do with fewer slots than its steps could need.
-static void allocate_at_once(struct slots *slots) {
-    const int64_t wanted = slots->settings.at_once < slots->settings.device_slots
-                               ? slots->settings.at_once
-                               : slots->settings.device_slots;
+static enum status allocate_at_once(struct slots *slots) {
     char *state = NULL;
-    while ((int64_t)slots->made_count < wanted) {
-        if (slot_allocate(slots, &state) != STATUS_OK) {
-            while (slots->unused_count > 0)
-                slots->backend->table->release(slots->backend,
-                                               slots->unused[--slots->unused_count]);
-            slots->made_count = 0;
-            LOG(INFO,
-                "no memory for %" PRId64 " states of %zu bytes: they are allocated when needed",
-                wanted, slots->settings.slot_bytes);
-            return;
-        }
+    while ((int64_t)slots->made_count < slots->settings.at_once) {
+        TRY(slot_allocate(slots, &state));
         slots->unused[slots->unused_count++] = state;
     }
+    return STATUS_OK;
 }
 
 enum status slots_open(struct backend *backend, const struct slots_settings *settings,
@@ -58,13 +46,17 @@ enum status slots_open(struct backend *backend, const struct slots_settings *set
     slots->backend = backend;
     slots->settings = *settings;
     slots->settings.folder = NULL; // parent is our copy
-    const enum status status = slot_table_open(&slots->table);
+    enum status status = slot_table_open(&slots->table);
     if (settings->folder != NULL) slots->parent = strdup(settings->folder);
     if (status != STATUS_OK || (settings->folder != NULL && slots->parent == NULL)) {
         slots_close(slots);
         return FAIL(NO_MEMORY, "table of states");
     }
-    allocate_at_once(slots);
+    status = allocate_at_once(slots);
+    if (status != STATUS_OK) {
+        slots_close(slots);
+        return status;
+    }
     *opened = slots;
     return STATUS_OK;
 }

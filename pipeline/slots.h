@@ -11,11 +11,12 @@ struct entry; // of a state that is kept
 struct slots_settings {
     size_t slot_bytes;
     int64_t device_slots; // in backend memory; pinned ones of a step must fit
-    int64_t at_once;      // of them allocated at once, if there is memory; the others when needed
+    int64_t at_once;      // of them allocated when the store opens; the others when needed
     size_t host_bytes;    // of host memory for spilled ones
     const char *folder;   // for spill files; made when first needed, emptied at close
 };
 
+// Errors: USAGE (no slots), NO_MEMORY, PEER.
 enum status slots_open(struct backend *backend, const struct slots_settings *settings,
                        struct slots **opened);
 // The state kept under `key`, to be read until slots_return: in backend memory (brought back if it was

@@ -148,7 +148,6 @@ static enum status host_room(struct slots *slots, char **memory) {
     return STATUS_OK;
 }
 
-// The oldest state on the device goes down; *state is the slot it leaves.
 enum status slots_spill_oldest(struct slots *slots, char **state) {
     struct entry *entry = slots->table.tier[ON_DEVICE].oldest;
     enum status status = STATUS_OK;

@@ -5,6 +5,7 @@
 #include "pipeline/worker.h"
 
 #define WORKER_FLIGHTS 2 // steps queued at once: one that runs, and one behind it
+_Static_assert(WORKER_FLIGHTS <= MODEL_MARK, "the model's marks come behind the worker's");
 
 // States that are read until they are given back.
 struct loans {

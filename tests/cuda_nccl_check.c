@@ -308,14 +308,14 @@ static void queue_step(struct check *c, struct ring *r, int64_t step) {
     for (int64_t l = 0; l < r->layers; l++) {
         queue_layer(c, r, step, l);
     }
-    MUST(c->backend->table->mark(c->backend, (int32_t)(step % BACKEND_MARKS)));
+    MUST(c->backend->table->mark(c->backend, (int32_t)(step % MODEL_MARK)));
 }
 
 static void finish_step(struct check *c, struct ring *r, int64_t step) {
     const struct transport_table *t = c->transport->table;
     bool reached = false;
     while (!reached) {
-        MUST(c->backend->table->reached(c->backend, (int32_t)(step % BACKEND_MARKS), &reached));
+        MUST(c->backend->table->reached(c->backend, (int32_t)(step % MODEL_MARK), &reached));
         if (!reached) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
         MUST(t->health(c->transport));
     }

@@ -7,6 +7,8 @@
 
 #define ALIGNMENT 64
 
+_Static_assert(MODEL_MARK + 2 <= BACKEND_MARKS, "a mark for each block");
+
 // Where the tables begin in a block, in bytes; the tokens come first.
 struct places {
     size_t target, asked, tile, piece, end;
