@@ -1,6 +1,7 @@
 #pragma once
-// The first warpgroup of a product's kernel (hopper_gemm.cuh): one thread takes tickets and fetches, one
-// warp computes the scales of the rows, one thread stores what epilogues leave in their rooms.
+// The first warpgroup of a product's kernel (hopper_gemm.cuh): one thread takes tickets, fetches, and
+// fills and empties the side room; one warp computes the scales of the rows; one thread stores what epilogues
+// leave in their rooms.
 
 #include "cuda/hopper_tiles.cuh"
 

@@ -5,7 +5,7 @@
 // Grid: as many clusters of 2 CTAs as there may be, each working tiles until none is left.
 // Block: 384 threads = one warpgroup that fetches, two that multiply. One CTA an SM.
 // Shared: 4 stages of 48 KiB (A 128 x 64, B 256 x 64, rows of 128 bytes swizzled; 52 KiB where dt's 32
-// columns ride along), the barriers.
+// columns ride along), the barriers; 32 KiB for out_proj's side room.
 //
 // A cluster's tile is 256 rows x 256 columns: CTA 0 has the upper 128 rows, CTA 1 the lower; each
 // fetches its rows of A and half of B, and sends that half to both. Multiplier m has rows

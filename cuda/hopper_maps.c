@@ -54,9 +54,10 @@ enum status hopper_map_make(CUtensorMap *map, const struct map_shape *shape) {
                shape->stride, shape->box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, shape->swizzle,
                shape->promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (result != CUDA_SUCCESS) {
-        return FAIL(PEER, "cuTensorMapEncodeTiled refused a tensor of %llu by %llu: error %d",
-                    (unsigned long long)shape->size[1], (unsigned long long)shape->size[0],
-                    (int)result);
+        return FAIL(PEER,
+                    "cuTensorMapEncodeTiled refused a tensor of %llu by %llu by %llu: error %d",
+                    (unsigned long long)shape->size[2], (unsigned long long)shape->size[1],
+                    (unsigned long long)shape->size[0], (int)result);
     }
     return STATUS_OK;
 }

@@ -4,11 +4,8 @@
 //   bf16 [column / 64][row][64]     u, raw's z | x | B | C, v, convolved x, B and C
 //   f32  [column / 32][row][32]     the residual
 //
-// so that what a tensor copy brings or takes, some rows of 128 bytes, is one piece of memory: a row of
-// raw is 9 to 27 KB long, and its pieces of 128 bytes, each read at another time, cost the memory a page
-// each. Panels are `pitch` rows apart: the rows that the array has room for, however many a call uses.
-
-#include "ops/base/linkage.h"
+// so that what a tensor copy brings or takes, some rows of 128 bytes, is one piece of memory. Panels are
+// `pitch` rows apart: the rows that the array has room for, however many a call uses.
 
 #include <stdint.h>
 

@@ -209,7 +209,7 @@ __device__ void consume(const state_args &a, shared_memory &s) {
 
 #endif
 
-// Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 207 KB, 1 block a
+// Grid: (multiprocessors, at most the tickets)  Block: (kThreads)  Shared: 200 KB, 1 block a
 // multiprocessor. A consumer holds 64 sums, 40 weights and a window of 32.
 __global__ void __launch_bounds__(kThreads, 1)
     state_kernel(const state_args a, const __grid_constant__ scan_maps maps) {

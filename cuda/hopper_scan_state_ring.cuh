@@ -23,6 +23,9 @@ struct stage_info {
 struct decay_used { // the beginning of a scan_decay
     float s[SCAN_SUBTILE], w[SCAN_SUBTILE];
 };
+static_assert(offsetof(scan_decay, w) == offsetof(decay_used, w) &&
+                  offsetof(scan_decay, e) == sizeof(decay_used),
+              "one copy brings them");
 
 struct shared_memory {
     __nv_bfloat16 b[kStages][2][kPanel]; // swizzled; panels of 64 of n

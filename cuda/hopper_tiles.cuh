@@ -18,7 +18,7 @@ constexpr int kStages = 4;
 constexpr int kThreads = 384;
 constexpr int kCluster = 2;
 constexpr int kWarps = 8;      // of the multipliers
-constexpr int kLeastSteps = 6; // of a tile: some go by beside its first ones, some beside its last
+constexpr int kLeastSteps = 6; // of a tile: what is held back and the side room go out beside them
 constexpr int kBand = 8;       // row pairs that are worked through all columns before the next
 constexpr uint32_t kBytesA = kRows * kDepth * 2;
 constexpr uint32_t kBytesB = kColumns * kDepth * 2;
@@ -96,8 +96,8 @@ __device__ __forceinline__ uint32_t tile_count(const problem &p) {
 }
 
 // Bands of kBand row pairs; in a band all pairs of a column tile, then the next column tile: what runs
-// at one time shares a few tiles of A and B in L2. Kernels of a layer take turns in going forward and
-// backward: each begins with the rows that the one before it had last, which L2 still holds.
+// at one time shares a few tiles of A and B in L2. in_proj, prepare and scan go forward, the tile
+// states and out_proj backward: they begin with the rows that were written last, which L2 still holds.
 __device__ __forceinline__ tile find_tile(const problem &p, uint32_t ticket, uint32_t rank) {
     const uint32_t columns = (uint32_t)p.column_tiles;
     const uint32_t band = ticket / ((uint32_t)kBand * columns), first = band * kBand;

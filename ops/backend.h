@@ -39,7 +39,7 @@ struct scan_shape {
 
 // The chunk table: how a batch of ragged spans lies in its rows. In backend memory.
 // A tile is up to backend->tile_tokens consecutive tokens of one span, anchored at the span's
-// first token, so only a span's last is short. Where a span begins off the document's tile borders, its
+// first token, so only a span's last is short. Tiles are in the order of their rows. Where a span begins off the document's tile borders, its
 // sums are in another order than the whole document's.
 struct scan_tile {
     int64_t row;

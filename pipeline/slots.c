@@ -36,7 +36,7 @@ static enum status allocate_at_once(struct slots *slots) {
 enum status slots_open(struct backend *backend, const struct slots_settings *settings,
                        struct slots **opened) {
     struct slots *slots = NULL;
-    CHECK(settings->slot_bytes > 0);
+    CHECK(settings->slot_bytes > 0 && settings->at_once <= settings->device_slots);
     if (settings->device_slots < 1) {
         return FAIL(USAGE, "--slots %" PRId64 " is too few: at least 1 is needed",
                     settings->device_slots);
